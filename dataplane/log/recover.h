@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a log directory holds after the power was lost, or after a clean stop (RELIABILITY.md D5-D8, R14-R16). Cold and synchronous, over
+ * the cold half of the disk driver, before any reactor starts; the simulator runs the same code.
+ *
+ *   scan      read every journal file of the directory, whoever wrote it and however many reactors there were; check commits
+ *   overlay   per partition: lay journal entries (both streams) over the tail segment, create its files when only the journal has it
+ *   judge     walk batches from the last mark's segment on: CRC, sidecar chain, contiguous offsets, epochs; D6 decides what a bad spot is:
+ *             (a) a clean end  (b) undecided, past the mark: a single replica cuts and logs  (c) corruption: offline, nothing changed
+ *   settle    write what was only in the journals in place, zero the rest of the tail block and what was cut, sync files and directory
+ *   retire    only then may the journals go (mr_recovery_retire); a crash at any point before starts over from the same journals
+ *
+ * Partition directories are `<dir>/<topic>-<partition>`, with `partition.metadata` (Kafka's: "version: 0\ntopic_id: <base64 uuid>\n").
+ * A clean stop leaves `clean-shutdown` (CRC'd text: per partition end, log_start, generation), which is removed durably before the first write
+ * of the next start; with it, and no journal entries, only tail segments are walked. */
+#ifndef MR_DATAPLANE_LOG_RECOVER_H
+#define MR_DATAPLANE_LOG_RECOVER_H
+
+#include "dataplane/log/log.h"
+
+#define MR_JOURNALS_MAX 256u
+
+struct mr_recovery; /* of one log directory */
+
+/** Told in words as it goes: level 0 error, 1 warning, 2 info; one line each. */
+typedef void mr_recovery_say(void *context, int level, const char *line);
+
+/**
+ * Read the journals and the checkpoint of a directory; changes nothing. @param disk cold half is used
+ * @return 0; -EIO, -ENOMEM with a message
+ */
+int mr_recovery_open(struct mr_recovery **recovery, struct mr_disk *disk, const char *directory, mr_recovery_say *say, void *context,
+                     struct millrace_error *err) MR_MUST_USE;
+
+/**
+ * Recover one partition of it. The files of a partition that was never written do not exist: that is an empty log.
+ * @param partition_path  `<dir>/<topic>-<partition>`
+ * @param expected_end    when memory of the dead daemon tells how far the log went durably (head->durable), else 0: ending below is corruption
+ * @param recovered       filled in; arrays live until mr_recovery_close()
+ * @return 0 (also when the partition is offline: recovered->offline, said in words with what to run); -EIO, -ENOMEM
+ */
+int mr_recovery_partition(struct mr_recovery *recovery, const char *partition_path, const struct mr_uuid *topic_id, uint32_t partition,
+                          uint64_t expected_end, struct mr_log_recovered *recovered, struct millrace_error *err) MR_MUST_USE;
+
+/** Greatest journal generation seen (the next start takes a greater one). */
+uint64_t mr_recovery_generation(const struct mr_recovery *recovery);
+
+/**
+ * Everything recovered is safe elsewhere: retire the journals that were there at open (renamed to `journal-spare-N` for reuse, salt
+ * destroyed durably first). @return 0; -EIO
+ */
+int mr_recovery_retire(struct mr_recovery *recovery, struct millrace_error *err) MR_MUST_USE;
+void mr_recovery_close(struct mr_recovery *recovery);
+
+/**
+ * Create (or take a spare for) the journal file of a reactor for this start: allocated, zeroed at least ahead of its first use, block 0
+ * written, file and directory synced. @param journal filled in but for the staging memory
+ */
+int mr_journal_create(struct mr_disk *disk, const char *directory, uint32_t reactor, uint64_t generation, uint64_t bytes, uint64_t salt,
+                      struct mr_log_journal *journal, struct millrace_error *err) MR_MUST_USE;
+
+/** At a clean stop, when every log has drained: write `clean-shutdown`. */
+struct mr_clean_partition {
+    const char *name; /* `<topic>-<partition>` */
+    struct mr_uuid topic_id;
+    uint32_t generation;
+    uint64_t log_start, next_offset;
+};
+int mr_recovery_mark_clean(struct mr_disk *disk, const char *directory, const struct mr_clean_partition *partitions, uint32_t count,
+                           struct millrace_error *err) MR_MUST_USE;
+
+/**
+ * Adopt what a daemon that died left in memory: check the live extents of a partition (mapped by the caller), oldest first, from the first
+ * to head->log_end: headers, CRC of every batch, contiguity; rebuild the side streams' chain; rebuild producers from the first extent's
+ * snapshot. Pure: touches only the memory it is given.
+ * @param extents sorted by sequence, contiguous, as the head's directory names them
+ * @return 0 with recovered filled (arrays from the allocator: mr_adopt_release()); -EBADMSG: not intact, recover from disk instead with
+ *         expected_end = head->durable; what lies between is lost if the memory was the only copy, and then the partition is offline
+ */
+int mr_adopt_partition(const struct mr_head_partition *head, const struct mr_uuid *topic_id, uint32_t partition, const struct mr_uuid *boot_id,
+                       const struct mr_log_live_extent *extents, uint32_t extent_count, const struct mr_allocator *allocator,
+                       struct mr_log_recovered *recovered, struct millrace_error *err) MR_MUST_USE;
+void mr_adopt_release(const struct mr_allocator *allocator, struct mr_log_recovered *recovered);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading. A consumer belongs to one thread, the one that attached its client. Records are read in place from the broker's log; a record is
+ * never seen before it is committed as its topic's durability says. The memory behind a batch of records is pinned until the next poll.
+ * While the broker is down, reading goes on to the last committed record. */
+#ifndef MILLRACE_CONSUMER_H
+#define MILLRACE_CONSUMER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <millrace/error.h>
+#include <millrace/producer.h> /* struct millrace_record */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct millrace_consumer;
+
+enum millrace_start {
+    MILLRACE_START_END = 0,    /* only what comes from now on */
+    MILLRACE_START_BEGIN = 1,  /* everything that is still there */
+    MILLRACE_START_OFFSET = 2, /* start_offset, in every partition read */
+};
+
+struct millrace_consumer_options {
+    size_t size_bytes;
+    enum millrace_start start; /* MILLRACE_START_END */
+    uint64_t start_offset;
+    const int32_t *partitions; /* NULL: all; copied */
+    uint32_t partition_count;
+};
+
+void millrace_consumer_options_init(struct millrace_consumer_options *options);
+
+/** @return 0; -ENOENT (no such topic), -EACCES, -EINVAL, -ENOTCONN, -ENOMEM, with a message. Blocks until the broker answers. */
+int millrace_consumer_open(struct millrace_consumer **consumer, struct millrace_client *client, const char *topic,
+                           const struct millrace_consumer_options *options, struct millrace_error *err);
+
+/**
+ * Take the next records, in offset order within each partition. Keys and values lie in the log, unaligned, until the next poll, copy, seek
+ * or close of this consumer.
+ * @param timeout_ms how long to wait for the first one: 0 never blocks, -1 for ever
+ * @return how many, 0 after the time-out; -EBADMSG (a damaged batch: partition and offset by millrace_consumer_position());
+ *         -ERANGE (the position was removed by retention: seek); -ENOTCONN
+ */
+int millrace_consumer_poll(struct millrace_consumer *consumer, struct millrace_record *records, uint32_t max, int timeout_ms);
+
+struct millrace_meta {
+    uint64_t offset;
+    int64_t timestamp_ms;
+    int32_t partition;
+    uint32_t value_bytes;
+};
+
+/**
+ * Copy values of records of one size into an array: values[i] at i * value_bytes. A record of another size ends the batch before it, and
+ * alone gives -EMSGSIZE. Never blocks. @param meta NULL, or max entries. @return how many
+ */
+int millrace_consumer_copy(struct millrace_consumer *consumer, void *values, size_t value_bytes, struct millrace_meta *meta, uint32_t max);
+
+/** Header `index` of a polled record. @return 0; -ENOENT; pointers live as long as the record. */
+int millrace_record_header(const struct millrace_record *record, uint32_t index, struct millrace_header *header);
+
+/** @param partition -1: all. Takes effect at the next poll. @return 0; -EINVAL */
+int millrace_consumer_seek_offset(struct millrace_consumer *consumer, int32_t partition, uint64_t offset);
+int millrace_consumer_seek_start(struct millrace_consumer *consumer, int32_t partition);
+int millrace_consumer_seek_end(struct millrace_consumer *consumer, int32_t partition);
+
+/** Where the next record comes from, the first offset that still exists, and the first not yet committed. Any pointer may be NULL. */
+int millrace_consumer_position(struct millrace_consumer *consumer, int32_t partition, uint64_t *next, uint64_t *log_start, uint64_t *end);
+
+uint32_t millrace_consumer_partition_count(const struct millrace_consumer *consumer);
+
+/** Accepts NULL. */
+void millrace_consumer_close(struct millrace_consumer *consumer);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

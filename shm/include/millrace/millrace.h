@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* libmillrace: publish and consume event streams through the memory of a local broker.
+ *
+ *   struct millrace_client *client;
+ *   struct millrace_error err;
+ *   if (millrace_attach(&client, NULL, NULL, &err) != 0)
+ *       fail(err.text);
+ *
+ * then <millrace/producer.h> or <millrace/consumer.h>. One client per thread: a client, its producers and its consumers are used by the
+ * thread that attached. There is no hidden thread and, once open, no allocation and no system call per record. */
+#ifndef MILLRACE_MILLRACE_H
+#define MILLRACE_MILLRACE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <millrace/consumer.h>
+#include <millrace/error.h>
+#include <millrace/producer.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** How a call that has to wait does so (also MILLRACE_IDLE=busy|adaptive|sleep in the environment). */
+enum millrace_idle {
+    MILLRACE_IDLE_ADAPTIVE = 0, /* spin, yield, then sleep */
+    MILLRACE_IDLE_BUSY = 1,     /* spin: no system call */
+    MILLRACE_IDLE_SLEEP = 2,    /* sleep at once */
+};
+
+struct millrace_client_options {
+    size_t size_bytes;
+    enum millrace_idle idle;
+    int attach_timeout_ms;   /* 0: one try; how long millrace_attach() waits for the broker to appear */
+    int reattach_timeout_ms; /* 30000: how long the broker may be away before calls give -ENOTCONN; -1: for ever */
+    const char *name;        /* of the program, for the broker's log; NULL: its own name */
+};
+
+void millrace_client_options_init(struct millrace_client_options *options);
+
+/**
+ * Attach to the broker on this host. Blocks.
+ * @param socket_path NULL: MILLRACE_SOCKET, or the first that exists of $XDG_RUNTIME_DIR/millrace/0.sock and /run/millrace/0.sock
+ * @param options     NULL: defaults
+ * @return 0; -ENOENT or -ECONNREFUSED (no broker: the message names the paths and `millrace up`); -EPROTO (versions); -EACCES; -ENOMEM
+ */
+int millrace_attach(struct millrace_client **client, const char *socket_path, const struct millrace_client_options *options,
+                    struct millrace_error *err);
+
+/** Closes its producers and consumers. Accepts NULL. */
+void millrace_detach(struct millrace_client *client);
+
+/** Create a topic. @param config lines "key=value", or NULL. @param partitions 0: the broker's num.partitions. @return 0; -EEXIST; -EINVAL */
+int millrace_topic_create(struct millrace_client *client, const char *topic, uint32_t partitions, const char *config, struct millrace_error *err);
+
+/**
+ * List topics: a JSON array of {"name", "partitions", "durability", ...}.
+ * @param json set to a terminated string, owned by the caller: free()
+ */
+int millrace_topic_list(struct millrace_client *client, char **json, struct millrace_error *err);
+
+/** "0.1.0" */
+const char *millrace_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
