@@ -31,6 +31,57 @@ int mr_batch_iterator_init(struct mr_batch_iterator *it, const uint8_t *batch, s
     return 0;
 }
 
+int mr_batch_next_any(struct mr_batch_iterator *it, struct mr_batch_record *record)
+{
+    const uint8_t *at = it->next;
+    const uint8_t *end = it->end;
+    int32_t length, offset_delta, key_bytes, value_bytes, header_count;
+    int64_t time_delta;
+
+    if (it->left == 0)
+        return at == end ? 0 : -EBADMSG;
+    at = mr_varint_get(at, end, &length);
+    if (at == NULL || length < MR_BATCH_RECORD_BYTES_MIN - 1 || length > end - at)
+        return -EBADMSG;
+    end = at + length;
+    at = mr_varlong_get(at + 1, end, &time_delta); /* behind the record's attributes, which mean nothing yet */
+    if (at == NULL)
+        return -EBADMSG;
+    at = mr_varint_get(at, end, &offset_delta);
+    if (at == NULL || (uint32_t)offset_delta > (uint32_t)it->last_offset_delta)
+        return -EBADMSG;
+    at = mr_varint_get(at, end, &key_bytes);
+    if (at == NULL || key_bytes < -1 || key_bytes > end - at)
+        return -EBADMSG;
+    record->key = NULL;
+    if (key_bytes >= 0) {
+        record->key = at;
+        at += key_bytes;
+    }
+    at = mr_varint_get(at, end, &value_bytes);
+    if (at == NULL || value_bytes < -1 || value_bytes > end - at)
+        return -EBADMSG;
+    record->value = NULL;
+    if (value_bytes >= 0) {
+        record->value = at;
+        at += value_bytes;
+    }
+    at = mr_varint_get(at, end, &header_count);
+    if (at == NULL || header_count < 0 || header_count > (end - at) / 2 || (header_count == 0 && at != end))
+        return -EBADMSG;
+    record->headers = at;
+    record->header_bytes = (uint32_t)(end - at);
+    record->header_count = (uint32_t)header_count;
+    record->key_bytes = key_bytes;
+    record->value_bytes = value_bytes;
+    record->offset = it->base_offset + offset_delta;
+    record->timestamp_ms =
+        it->is_append_time ? it->append_time_ms : (int64_t)((uint64_t)it->base_timestamp_ms + (uint64_t)time_delta);
+    it->next = end;
+    it->left--;
+    return 1;
+}
+
 int mr_batch_marker_read(const struct mr_batch_record *record, int32_t *coordinator_epoch)
 {
     if (record->key_bytes < 4 || record->value_bytes < 6)
