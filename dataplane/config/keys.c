@@ -70,6 +70,7 @@ static const char *const only_false[] = {"false", NULL};
 static const char *const only_plaintext[] = {"PLAINTEXT", NULL};
 
 #define NO_KAFKA_DOOR "the Kafka door is not in this version; programs on this host attach through millrace.socket"
+#define NO_TIME       "retention by time is not in this version; bound the size with "
 #define ONE_NODE      "replication is not in this version; a node holds the only replica"
 
 static const struct mr_config_refusal refusals[] = {
@@ -84,10 +85,10 @@ static const struct mr_config_refusal refusals[] = {
     {.name = "default.replication.factor", .accepted = only_1, .reason = ONE_NODE},
     {.name = "replication.factor", .accepted = only_1, .reason = ONE_NODE},
     {.name = "min.insync.replicas", .accepted = only_1, .reason = ONE_NODE},
-    {.name = "log.retention.ms", .accepted = only_no_limit, .reason = "retention by time is not in this version; bound the size with log.retention.bytes"},
-    {.name = "log.retention.minutes", .accepted = only_no_limit, .reason = "retention by time is not in this version; bound the size with log.retention.bytes"},
-    {.name = "log.retention.hours", .accepted = only_no_limit, .reason = "retention by time is not in this version; bound the size with log.retention.bytes"},
-    {.name = "retention.ms", .accepted = only_no_limit, .reason = "retention by time is not in this version; bound the size with retention.bytes"},
+    {.name = "log.retention.ms", .accepted = only_no_limit, .reason = NO_TIME "log.retention.bytes"},
+    {.name = "log.retention.minutes", .accepted = only_no_limit, .reason = NO_TIME "log.retention.bytes"},
+    {.name = "log.retention.hours", .accepted = only_no_limit, .reason = NO_TIME "log.retention.bytes"},
+    {.name = "retention.ms", .accepted = only_no_limit, .reason = NO_TIME "retention.bytes"},
     {.name = "log.cleanup.policy", .accepted = only_delete, .reason = "compaction is not in this version"},
     {.name = "cleanup.policy", .accepted = only_delete, .reason = "compaction is not in this version"},
     {.name = "compression.type", .accepted = only_producer, .reason = "records are kept as producers wrote them; nothing is compressed again"},
