@@ -16,6 +16,12 @@
  * A position in the journal is an lsn: it only grows; the place in the file is 4096 + lsn mod (journal_bytes - 4096). A commit with another
  * salt, a wrong lsn for its place or a wrong crc is not there.
  *
+ * Each commit also says what may not be missing before it: everything in [floor_lsn, durable_lsn) was complete when it was built. Recovery
+ * takes a hole there as damage and not as a torn write, and what an entry below durable_lsn made durable as durable.
+ *
+ * Block 0 holds the file's header twice, at 0 and at MR_JOURNAL_FILE_COPY, and is durable before the file gets its name: a journal in which
+ * neither is valid is damaged, not new.
+ *
  * An entry carries *new* bytes of a partition's two append-only streams, the segment file and its sidecar: any two entries of one
  * (topic, partition, segment, salt, generation) agree where they overlap, so recovery may lay them over the file in any order.
  * `mark` repeats what earlier commits made durable: recovery that ends below it has found corruption (D6), not a torn tail.
@@ -28,6 +34,7 @@
 #define MR_JOURNAL_MAGIC        0x316c6e726a72724dull /* "Mrrjrnl1" */
 #define MR_JOURNAL_VERSION      1u
 #define MR_JOURNAL_COMMIT_MAGIC 0x74696d6du /* "mmit" */
+#define MR_JOURNAL_FILE_COPY    2048u       /* in block 0: the second copy of struct mr_journal_file */
 
 struct mr_journal_file {
     uint64_t magic;
@@ -49,9 +56,10 @@ struct mr_journal_commit {
     uint32_t bytes;      /* to the next commit; multiple of 4096 */
     uint32_t used_bytes; /* header and entries */
     uint32_t entry_count;
-    uint32_t reserved;
-    uint64_t wall_ms; /* when it was built, for people */
-    uint64_t unused[2];
+    uint32_t skipped_bytes; /* unused before this commit, because it did not fit before the end of the file: else 0 */
+    uint64_t wall_ms;       /* when it was built, for people */
+    uint64_t floor_lsn;     /* no partition needs a commit below this; <= lsn */
+    uint64_t durable_lsn;   /* all commits below this were complete when this one was built; <= lsn */
 };
 static_assert(sizeof(struct mr_journal_commit) == 64, "format");
 

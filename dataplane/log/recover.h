@@ -10,8 +10,13 @@
  *   retire    only then may the journals go (mr_recovery_retire); a crash at any point before starts over from the same journals
  *
  * Partition directories are `<dir>/<topic>-<partition>`, with `partition.metadata` (Kafka's: "version: 0\ntopic_id: <base64 uuid>\n").
- * A clean stop leaves `clean-shutdown` (CRC'd text: per partition end, log_start, generation), which is removed durably before the first write
- * of the next start; with it, and no journal entries, only tail segments are walked. */
+ * Two small files of CRC'd text, each with per partition {topic id, generation, log_start, end}: `checkpoint`, written when a start has
+ * recovered all it had to, so that nothing of it needs the old journals; and `clean-shutdown`, written at a clean stop. What they say stays
+ * true for ever (log_start and durable ends only grow), and clean-shutdown counts as clean only while no journal of a later generation
+ * exists: so neither has to be removed before a write.
+ *
+ * Start of a directory:  open, partition..., checkpoint, [journal_create, reactors run], retire, close. Retire may come at once, or, when
+ * something was adopted from memory, after its logs said SECURED: until then the old journals may hold its only durable copy. */
 #ifndef MR_DATAPLANE_LOG_RECOVER_H
 #define MR_DATAPLANE_LOG_RECOVER_H
 
@@ -45,8 +50,15 @@ int mr_recovery_partition(struct mr_recovery *recovery, const char *partition_pa
 uint64_t mr_recovery_generation(const struct mr_recovery *recovery);
 
 /**
- * Everything recovered is safe elsewhere: retire the journals that were there at open (renamed to `journal-spare-N` for reuse, salt
- * destroyed durably first). @return 0; -EIO
+ * All partitions of the directory that are not adopted have been through mr_recovery_partition(): write the checkpoint, so that entries of
+ * the old journals never again count for them. Before the first append anywhere in the directory. @return 0; -EIO; -ENOSPC
+ */
+int mr_recovery_checkpoint(struct mr_recovery *recovery, struct millrace_error *err) MR_MUST_USE;
+
+/**
+ * Everything recovered is safe elsewhere: retire the journals that were there at open (renamed to `journal-spare-N` for reuse, which by
+ * itself ends their life: the scan goes by name; then their headers are wiped). Journals are kept while a partition is offline that may
+ * need them for its repair. After mr_recovery_checkpoint(). @return 0; -EIO
  */
 int mr_recovery_retire(struct mr_recovery *recovery, struct millrace_error *err) MR_MUST_USE;
 void mr_recovery_close(struct mr_recovery *recovery);
@@ -57,6 +69,16 @@ void mr_recovery_close(struct mr_recovery *recovery);
  */
 int mr_journal_create(struct mr_disk *disk, const char *directory, uint32_t reactor, uint64_t generation, uint64_t bytes, uint64_t salt,
                       struct mr_log_journal *journal, struct millrace_error *err) MR_MUST_USE;
+
+/**
+ * The segments of a partition directory that begin below an offset, by name, size and sidecar header, without reading their batches: for
+ * adoption, where memory has the truth about the tail.
+ * @param segments set to an array by base offset, the caller's to free(); NULL when there is none. next_offset is the next one's base
+ *                 (before_offset for the last), max_timestamp_ms that of the last batch; chain is 0
+ * @return 0; -EIO; -EBADMSG (a sidecar is missing or its header is damaged); -ENOMEM
+ */
+int mr_recovery_segments(struct mr_disk *disk, const char *partition_path, uint64_t before_offset, struct mr_log_segment **segments,
+                         uint32_t *count, struct millrace_error *err) MR_MUST_USE;
 
 /** At a clean stop, when every log has drained: write `clean-shutdown`. */
 struct mr_clean_partition {
