@@ -131,7 +131,8 @@ struct mr_log_recovered {
 
 enum mr_log_event_kind {
     MR_LOG_EVENT_WRITE = 1,        /* a write completed: tag, result */
-    MR_LOG_EVENT_EXTENT,           /* memory for the partition: extent.memory, extent.slot (answers WANT_EXTENT); NULL: refused for now, ask later */
+    MR_LOG_EVENT_EXTENT,           /* memory for the partition: extent.memory, extent.slot (answers WANT_EXTENT); NULL: refused for now, ask later.
+                                    * Who grants has set header->file_id and header->bytes (slot_bytes or extent_bytes); keep both */
     MR_LOG_EVENT_EXTENT_FREE,      /* nobody pins this one of the partition's extents any more: it may be reused (answers FREE_EXTENT) */
     MR_LOG_EVENT_SEGMENT,          /* the segment's files exist: base_offset, file, side_file, allocated_bytes (answers WANT_SEGMENT and WANT_ALLOCATE) */
     MR_LOG_EVENT_SEGMENT_FAILED,   /* result: -ENOSPC (refuse produce until space; ask again later), else the directory is offline */
@@ -174,6 +175,7 @@ struct mr_log_action {
     uint64_t base_offset;
     uint32_t salt;
     uint64_t bytes, side_bytes;
+    uint64_t next_offset; /* CLOSE_SEGMENT: base offset of the next one; its producer snapshot is named by it */
     /* CLOSE_SEGMENT: producer state at the end of the segment, in the partition's own memory until SEGMENT_CLOSED */
     const struct mr_log_producer_state *producers;
     uint32_t producer_count;

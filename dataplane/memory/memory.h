@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The named memory of a node: where it lies and how a file of it comes into being. Hugepages (hugetlbfs) for extents where there are any,
+ * ordinary pages (tmpfs) for heads, slots and everything else. Files are named below one folder per data directory on each file system:
+ *
+ *   <mount>/millrace-<directory id>/<name>
+ *
+ * They outlive the process, which is how a new daemon adopts what a dead one left; nothing of another directory id is touched.
+ * Every file is fully backed before its descriptor leaves here (DESIGN.md section 5): a full /dev/shm is an error, not a SIGBUS. */
+#ifndef MR_DATAPLANE_MEMORY_H
+#define MR_DATAPLANE_MEMORY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shm/abi/abi.h"
+#include "shm/base/err.h"
+
+#define MR_MEMORY_PATH_MAX 256
+
+struct mr_memory {
+    char huge_folder[MR_MEMORY_PATH_MAX];  /* "" when ordinary pages are used throughout */
+    char plain_folder[MR_MEMORY_PATH_MAX];
+    struct mr_uuid boot_id;
+    uint64_t huge_free_bytes; /* at open */
+    char said[256];           /* what was found and what it costs: one line for the log at start */
+};
+
+struct mr_memory_file {
+    void *base; /* shared, read-write, mapped whole */
+    uint64_t bytes;
+    int read_fd; /* O_RDONLY, for clients; -1 when not asked for */
+    bool huge;
+};
+
+/**
+ * @param setting `auto`, `require`, `off` or a hugetlbfs mount point (millrace.hugepages)
+ * @param directory_id names the folders
+ * @return 0; -ENOMEM (`require` and none free), -EACCES, -ENOENT with a message
+ */
+int mr_memory_open(struct mr_memory *memory, const char *setting, const struct mr_uuid *directory_id, uint64_t extent_bytes,
+                   struct millrace_error *err) MR_MUST_USE;
+
+/**
+ * Make a new file, backed and touched, bound near `cpu`'s memory where there are several nodes. Slow (0.3-0.5 GB/s): never on a reactor.
+ * @param huge hugepages if this node has them; `file->huge` tells what it became: hugepages that have run out fall back to ordinary ones
+ * @return 0; -ENOSPC or -ENOMEM with a message
+ */
+int mr_memory_create(struct mr_memory *memory, const char *name, uint64_t bytes, bool huge, int cpu, struct mr_memory_file *file,
+                     struct millrace_error *err) MR_MUST_USE;
+
+/** Map a file that a dead daemon left. @param bytes_min shorter is -EBADMSG. @return 0; -ENOENT; -EBADMSG; -ENOMEM */
+int mr_memory_adopt(struct mr_memory *memory, const char *name, bool huge, uint64_t bytes_min, struct mr_memory_file *file,
+                    struct millrace_error *err) MR_MUST_USE;
+
+/** Grow an ordinary-page file by a backed piece and map the piece alone. @return 0; -ENOSPC */
+int mr_memory_grow(struct mr_memory *memory, const char *name, uint64_t from, uint64_t bytes, void **piece, struct millrace_error *err) MR_MUST_USE;
+
+void mr_memory_unmap(struct mr_memory_file *file);
+void mr_memory_unlink(struct mr_memory *memory, const char *name, bool huge);
+
+/** Names in the folder(s), for adoption and for clearing what is stale. */
+int mr_memory_list(struct mr_memory *memory, int (*each)(void *context, const char *name, bool huge), void *context);
+
+/** Remove every file and the folders: after a clean stop, when everything is on disk. */
+void mr_memory_clear(struct mr_memory *memory);
+
+#endif

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Segment files: `<log dir>/<topic>-<partition>/<20 digits>.log` and `.sidecar`. A file is durable, with its name, before the log is told
+ * of it (RELIABILITY.md D4). */
+#include "dataplane/steward/steward_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shm/base/logging.h"
+#include "shm/segment/snapshot.h"
+
+#define SIDE_SHARE 16u /* a sidecar is allocated to this part of its segment's allocation; it may grow beyond by itself */
+
+void mr_partition_path(const struct mr_node_config *config, const struct mr_topic_partition *partition, char *path)
+{
+    snprintf(path, MR_STEWARD_PATH_MAX, "%s/%s-%u", config->log_dirs.item[partition->directory], partition->topic->name, partition->index);
+}
+
+static void segment_path(struct mr_steward *steward, const struct mr_topic_partition *partition, uint64_t base_offset, const char *suffix, char *path)
+{
+    char directory[MR_STEWARD_PATH_MAX];
+    mr_partition_path(steward->options.config, partition, directory);
+    snprintf(path, MR_STEWARD_PATH_MAX, "%.1000s/%020llu%s", directory, (unsigned long long)base_offset, suffix);
+}
+
+static void fail(struct mr_steward *steward, struct mr_topic_partition *partition, uint64_t base_offset, int rc, const char *what)
+{
+    struct mr_log_event event = {
+        .kind = MR_LOG_EVENT_SEGMENT_FAILED, .partition = partition->log, .base_offset = base_offset, .result = rc};
+    if (rc != -ENOSPC || !steward->said_space)
+        mr_say_error("%s-%u: cannot %s segment %llu: %s; %s", partition->topic->name, partition->index, what, (unsigned long long)base_offset,
+                     strerror(-rc), rc == -ENOSPC ? "free space in the log directory: produce is refused until then" : "the log directory goes offline");
+    if (rc == -ENOSPC)
+        steward->said_space = true;
+    steward_answer(steward, partition, &event);
+}
+
+static struct mr_segment_files *find(struct mr_topic_partition *partition, uint64_t base_offset)
+{
+    struct mr_segment_files *files = partition->segments;
+    while (files != NULL && files->base_offset != base_offset)
+        files = files->next;
+    return files;
+}
+
+static void forget(struct mr_steward *steward, struct mr_topic_partition *partition, uint64_t base_offset)
+{
+    for (struct mr_segment_files **at = &partition->segments; *at != NULL; at = &(*at)->next) {
+        struct mr_segment_files *files = *at;
+        if (files->base_offset != base_offset)
+            continue;
+        *at = files->next;
+        mr_disk_close(steward->options.disk, files->file);
+        mr_disk_close(steward->options.disk, files->side_file);
+        free(files);
+        return;
+    }
+}
+
+static int make_partition_directory(struct mr_steward *steward, struct mr_topic_partition *partition)
+{
+    char path[MR_STEWARD_PATH_MAX];
+    if (partition->made_directory)
+        return 0;
+    mr_partition_path(steward->options.config, partition, path);
+    int rc = mr_disk_make_directory(steward->options.disk, path);
+    if (rc != 0 && rc != -EEXIST)
+        return rc;
+    rc = mr_disk_sync_directory(steward->options.disk, steward->options.config->log_dirs.item[partition->directory]);
+    if (rc == 0)
+        partition->made_directory = true;
+    return rc;
+}
+
+static int allocate(struct mr_steward *steward, const struct mr_segment_files *files, uint64_t bytes)
+{
+    struct mr_disk *disk = steward->options.disk;
+    uint64_t side_bytes = mr_align_up(bytes / SIDE_SHARE, MR_BLOCK_BYTES);
+    int rc = mr_disk_allocate(disk, files->file, 0, bytes);
+    if (rc == 0)
+        rc = mr_disk_allocate(disk, files->side_file, 0, side_bytes);
+    if (rc == 0)
+        rc = mr_disk_sync(disk, files->file);
+    if (rc == 0)
+        rc = mr_disk_sync(disk, files->side_file);
+    return rc;
+}
+
+static void announce(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_segment_files *files, uint64_t bytes)
+{
+    struct mr_log_event event = {.kind = MR_LOG_EVENT_SEGMENT, .partition = partition->log, .base_offset = files->base_offset,
+                                 .file = files->file, .side_file = files->side_file, .allocated_bytes = bytes};
+    steward_answer(steward, partition, &event);
+}
+
+void steward_make_segment(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action)
+{
+    struct mr_disk *disk = steward->options.disk;
+    struct millrace_error err;
+    char path[MR_STEWARD_PATH_MAX], side_path[MR_STEWARD_PATH_MAX], directory[MR_STEWARD_PATH_MAX];
+    uint64_t bytes = mr_align_up(action->bytes, MR_BLOCK_BYTES);
+
+    struct mr_segment_files *files = calloc(1, sizeof *files);
+    int rc = files == NULL ? -ENOMEM : make_partition_directory(steward, partition);
+    if (rc != 0) {
+        free(files);
+        fail(steward, partition, action->base_offset, rc, "make the directory of");
+        return;
+    }
+    segment_path(steward, partition, action->base_offset, ".log", path);
+    segment_path(steward, partition, action->base_offset, ".sidecar", side_path);
+    mr_partition_path(steward->options.config, partition, directory);
+    files->base_offset = action->base_offset;
+    files->file = mr_disk_open(disk, path, MR_DISK_CREATE | MR_DISK_DIRECT, &err);
+    files->side_file = files->file < 0 ? -1 : mr_disk_open(disk, side_path, MR_DISK_CREATE | MR_DISK_DIRECT, &err);
+    if (files->side_file < 0)
+        rc = files->file < 0 ? files->file : files->side_file;
+    if (rc == 0)
+        rc = allocate(steward, files, bytes);
+    if (rc == 0)
+        rc = mr_disk_sync_directory(disk, directory);
+    if (rc != 0) {
+        if (files->file >= 0)
+            mr_disk_close(disk, files->file);
+        if (files->side_file >= 0)
+            mr_disk_close(disk, files->side_file);
+        free(files);
+        fail(steward, partition, action->base_offset, rc, "create");
+        return;
+    }
+    files->next = partition->segments;
+    partition->segments = files;
+    announce(steward, partition, files, bytes);
+}
+
+void steward_allocate_segment(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action)
+{
+    struct mr_segment_files *files = find(partition, action->base_offset);
+    uint64_t bytes = mr_align_up(action->bytes, MR_BLOCK_BYTES);
+    mr_assert(files != NULL);
+    int rc = allocate(steward, files, bytes);
+    if (rc != 0)
+        fail(steward, partition, action->base_offset, rc, "allocate");
+    else
+        announce(steward, partition, files, bytes);
+}
+
+/* Kafka's producer snapshot beside the next segment: the state of producers before its first offset. */
+static int write_snapshot(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action, uint64_t next_offset)
+{
+    struct mr_disk *disk = steward->options.disk;
+    struct millrace_error err;
+    char path[MR_STEWARD_PATH_MAX], temporary[MR_STEWARD_PATH_MAX];
+    size_t bytes = mr_snapshot_bytes(action->producer_count);
+    uint8_t *buffer = malloc(bytes);
+    struct mr_snapshot_producer *producers = calloc(action->producer_count + 1u, sizeof *producers);
+    int rc = buffer == NULL || producers == NULL ? -ENOMEM : 0;
+    if (rc == 0) {
+        for (uint32_t i = 0; i < action->producer_count; i++) {
+            producers[i].producer_id = action->producers[i].producer_id;
+            producers[i].producer_epoch = action->producers[i].epoch;
+            producers[i].last_sequence = action->producers[i].last_sequence;
+            producers[i].last_offset = action->producers[i].last_offset;
+            producers[i].timestamp_ms = action->producers[i].last_timestamp_ms;
+            producers[i].coordinator_epoch = -1;
+            producers[i].current_txn_first_offset = -1;
+        }
+        mr_snapshot_encode(producers, action->producer_count, buffer, bytes);
+        segment_path(steward, partition, next_offset, ".snapshot", path);
+        segment_path(steward, partition, next_offset, ".snapshot.tmp", temporary);
+        int file = mr_disk_open(disk, temporary, MR_DISK_CREATE, &err);
+        rc = file < 0 ? file : 0;
+        if (rc == 0 && mr_disk_write(disk, file, buffer, bytes, 0) != (int64_t)bytes)
+            rc = -EIO;
+        if (rc == 0)
+            rc = mr_disk_sync(disk, file);
+        if (file >= 0)
+            mr_disk_close(disk, file);
+        if (rc == 0)
+            rc = mr_disk_rename(disk, temporary, path);
+    }
+    free(buffer);
+    free(producers);
+    return rc;
+}
+
+void steward_close_segment(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action)
+{
+    struct mr_disk *disk = steward->options.disk;
+    struct mr_segment_files *files = find(partition, action->base_offset);
+    char directory[MR_STEWARD_PATH_MAX];
+    mr_assert(files != NULL);
+    int rc = mr_disk_truncate(disk, files->file, action->bytes);
+    if (rc == 0)
+        rc = mr_disk_truncate(disk, files->side_file, action->side_bytes);
+    if (rc == 0)
+        rc = mr_disk_sync(disk, files->file);
+    if (rc == 0)
+        rc = mr_disk_sync(disk, files->side_file);
+    if (rc == 0 && action->producer_count > 0) {
+        /* A snapshot is a shortcut for recovery; without it the segments are walked. */
+        int snapshot_rc = write_snapshot(steward, partition, action, action->next_offset);
+        if (snapshot_rc != 0)
+            mr_say_warn("%s-%u: no producer snapshot at %llu: %s", partition->topic->name, partition->index,
+                        (unsigned long long)action->next_offset, strerror(-snapshot_rc));
+    }
+    mr_partition_path(steward->options.config, partition, directory);
+    if (rc == 0)
+        rc = mr_disk_sync_directory(disk, directory);
+    if (rc != 0) {
+        fail(steward, partition, action->base_offset, rc, "close");
+        return;
+    }
+    forget(steward, partition, action->base_offset);
+    struct mr_log_event event = {.kind = MR_LOG_EVENT_SEGMENT_CLOSED, .partition = partition->log, .base_offset = action->base_offset};
+    steward_answer(steward, partition, &event);
+}
+
+void steward_delete_segment(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action)
+{
+    static const char *const suffixes[] = {".log", ".sidecar", ".snapshot", ".index", ".timeindex"};
+    char path[MR_STEWARD_PATH_MAX];
+    forget(steward, partition, action->base_offset);
+    for (uint32_t i = 0; i < MR_COUNT_OF(suffixes); i++) {
+        segment_path(steward, partition, action->base_offset, suffixes[i], path);
+        int rc = mr_disk_unlink(steward->options.disk, path);
+        if (rc != 0 && rc != -ENOENT)
+            mr_say_warn("cannot delete '%s': %s; remove it by hand", path, strerror(-rc));
+    }
+}

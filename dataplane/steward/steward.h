@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The steward: one thread that carries out what a log asks for and a reactor must not wait for: backing and touching memory, creating,
+ * allocating, closing and deleting segment files. Each reactor has a mailbox to it and gets its answers as log events; the door is told of
+ * extent files that come and go, since it is the one that hands descriptors to readers.
+ *
+ * The memory budget (millrace.memory.bytes) is kept here: a request beyond it is refused, and the log recycles instead. */
+#ifndef MR_DATAPLANE_STEWARD_H
+#define MR_DATAPLANE_STEWARD_H
+
+#include <pthread.h>
+
+#include "dataplane/log/log.h"
+#include "dataplane/mailbox/mailbox.h"
+#include "dataplane/memory/memory.h"
+#include "dataplane/node/topic.h"
+
+/** A message to a reactor's steward mailbox: one cold action of its log. */
+struct mr_steward_job {
+    struct mr_log_action action;
+    struct mr_topic_partition *partition;
+};
+
+/** A message to the door. */
+enum mr_steward_notice_kind {
+    MR_STEWARD_EXTENT_MADE = 1, /* read_fd becomes the door's */
+    MR_STEWARD_EXTENT_GONE = 2,
+    MR_STEWARD_SECURED = 3, /* all reactors: old journals were retired */
+};
+
+struct mr_steward_notice {
+    uint32_t kind;
+    struct mr_topic_partition *partition;
+    uint32_t file_id;
+    int read_fd;
+    uint64_t bytes;
+};
+
+struct mr_steward_options {
+    struct mr_memory *memory;
+    struct mr_disk *disk; /* cold half */
+    const struct mr_node_config *config;
+    uint64_t memory_bytes_max;
+    uint32_t reactor_count;
+    struct mr_mailbox *jobs;    /* [reactor], struct mr_steward_job; the steward receives */
+    struct mr_mailbox *answers; /* [reactor], struct mr_log_event; the reactors receive */
+    struct mr_mailbox *notices; /* struct mr_steward_notice; the door receives */
+    struct mr_bell *bell;       /* the steward's own */
+    int cpu_of_reactor[64];     /* -1: not pinned */
+};
+
+struct mr_steward;
+
+int mr_steward_start(struct mr_steward **steward, const struct mr_steward_options *options, struct millrace_error *err) MR_MUST_USE;
+
+/** Memory that was adopted counts against the budget. Before start of the reactors. */
+void mr_steward_account(struct mr_steward *steward, uint64_t bytes);
+
+/** Finish what was asked for, then end the thread and free. */
+void mr_steward_stop(struct mr_steward *steward);
+
+/** Path of a partition's directory, and of a file in it. @param path holds MR_STEWARD_PATH_MAX bytes */
+#define MR_STEWARD_PATH_MAX 1100
+void mr_partition_path(const struct mr_node_config *config, const struct mr_topic_partition *partition, char *path);
+
+/** Back and register one slot of a topic at start (adoption): marks it used. */
+void mr_steward_slot_adopted(struct mr_topic *topic, uint32_t slot);
+
+/** Map the pieces of an adopted slot file; all slots are in use until told otherwise: an adopted slot file is never reused. */
+int mr_steward_slots_adopt(struct mr_memory *memory, struct mr_topic *topic, struct millrace_error *err) MR_MUST_USE;
+
+#endif
