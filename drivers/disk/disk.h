@@ -112,6 +112,7 @@ static inline int mr_disk_open(struct mr_disk *disk, const char *path, uint32_t 
     return disk->ops->open(disk, path, flags, err);
 }
 
+/** Not while a write to it is in flight on any disk: its number may be given to another file at once. */
 static inline int mr_disk_close(struct mr_disk *disk, int file)
 {
     return disk->ops->close(disk, file);
@@ -195,7 +196,7 @@ static inline bool mr_disk_is_direct(struct mr_disk *disk, int file)
     return disk->ops->is_direct(disk, file);
 }
 
-/** Waits for writes in flight, closes files, frees. */
+/** Waits for writes in flight and frees. Files stay open: they may serve other disks; who opened one closes it. */
 static inline void mr_disk_release(struct mr_disk *disk)
 {
     if (disk != NULL)
