@@ -75,8 +75,10 @@ struct mr_log_segment {
     uint64_t next_offset;   /* base offset of the next segment, or the end */
     uint64_t bytes;         /* valid bytes of the .log */
     uint64_t side_bytes;    /* valid bytes of the .sidecar */
+    uint64_t inplace_bytes, side_inplace_bytes; /* of those, durable in the files themselves; all of them after recovery from disk */
     uint32_t salt;
     uint32_t chain;         /* after its last batch */
+    uint32_t cut_position;  /* where the current generation's cut left this segment, for journal entries; 0: it began within the generation */
     int64_t max_timestamp_ms;
 };
 
@@ -122,10 +124,10 @@ struct mr_log_recovered {
     /* After recovery from disk: the tail segment's last partial blocks as they stand in place, copied by mr_log_partition_add() into
      * the first extent when it comes. */
     const uint8_t *data_block, *side_block; /* bytes mod 4096 of each, NULL when that is 0 */
-    /* After adoption: live extents, oldest first, the last one the tail; and how far the tail segment is durable in place. */
+    /* After adoption: live extents, oldest first, the last one the tail. Segments that have a live extent and are not the last one are taken
+     * as not closed yet: their files are asked for and closed (again); those without one were closed. */
     uint32_t extent_count;
     const struct mr_log_live_extent *extents;
-    uint64_t inplace_segment, inplace_position;
     bool offline;                  /* corrupt: serve nothing, change nothing */
 };
 

@@ -25,7 +25,7 @@
 struct mr_extent_header {
     uint64_t magic;
     uint32_t version;
-    uint32_t file_id;            /* as in the directory */
+    uint32_t file_id;            /* as in the directory; this and `bytes` are set by whoever makes the memory, the rest by the log */
     struct mr_uuid boot_id;      /* kernel boot: an older one is stale */
     struct mr_uuid topic_id;
     uint32_t partition;
@@ -46,9 +46,14 @@ struct mr_extent_header {
     uint64_t side_start_position;
     uint32_t snapshot_position;  /* producer state at the start: struct mr_extent_producer[snapshot_count] */
     uint32_t snapshot_count;
+    uint32_t generation;         /* of the partition's lineage, and where its cut left this segment (0: began within it): see the journal */
+    uint32_t cut_position;
     uint32_t header_crc;         /* CRC-32C of the bytes before this field with `sequence` taken as its value; then of the snapshot */
     uint32_t reserved;
     alignas(MR_CACHE_LINE) _Atomic uint64_t sealed_end; /* S: position in segment where the last batch here ends; 0 while this is the tail */
+    /* For adoption: bytes of the segment's two files below these are durable in the files themselves. Only the newest live extent of each
+     * segment is kept up to date (a new one starts with a copy): take the greatest of a segment's live extents. */
+    _Atomic uint64_t inplace_end, side_inplace_end;
 };
 static_assert(sizeof(struct mr_extent_header) == 256, "ABI");
 
