@@ -14,14 +14,16 @@ void mr_shim_step(const void *address, char kind); /* 'l' before a load, 's' bef
 #define mr_shim_step(address, kind) ((void)0)
 #endif
 
-#define mr_load_relaxed(p)  (mr_shim_step((const void *)(p), 'l'), atomic_load_explicit((p), memory_order_relaxed))
-#define mr_load_acquire(p)  (mr_shim_step((const void *)(p), 'l'), atomic_load_explicit((p), memory_order_acquire))
-#define mr_store_relaxed(p, v) (mr_shim_step((const void *)(p), 's'), atomic_store_explicit((p), (v), memory_order_relaxed))
-#define mr_store_release(p, v) (mr_shim_step((const void *)(p), 's'), atomic_store_explicit((p), (v), memory_order_release))
-#define mr_fetch_add_relaxed(p, v) (mr_shim_step((const void *)(p), 'r'), atomic_fetch_add_explicit((p), (v), memory_order_relaxed))
-#define mr_exchange_acq_rel(p, v)  (mr_shim_step((const void *)(p), 'r'), atomic_exchange_explicit((p), (v), memory_order_acq_rel))
+#define mr_load_relaxed(p)  (mr_shim_step((const void *)(uintptr_t)(p), 'l'), atomic_load_explicit((p), memory_order_relaxed))
+#define mr_load_acquire(p)  (mr_shim_step((const void *)(uintptr_t)(p), 'l'), atomic_load_explicit((p), memory_order_acquire))
+#define mr_store_relaxed(p, v) (mr_shim_step((const void *)(uintptr_t)(p), 's'), atomic_store_explicit((p), (v), memory_order_relaxed))
+#define mr_store_release(p, v) (mr_shim_step((const void *)(uintptr_t)(p), 's'), atomic_store_explicit((p), (v), memory_order_release))
+#define mr_fetch_add_relaxed(p, v) \
+    (mr_shim_step((const void *)(uintptr_t)(p), 'r'), atomic_fetch_add_explicit((p), (v), memory_order_relaxed))
+#define mr_exchange_acq_rel(p, v) \
+    (mr_shim_step((const void *)(uintptr_t)(p), 'r'), atomic_exchange_explicit((p), (v), memory_order_acq_rel))
 #define mr_compare_exchange(p, expected, desired) /* acq_rel on success, acquire on failure; strong */ \
-    (mr_shim_step((const void *)(p), 'r'), \
+    (mr_shim_step((const void *)(uintptr_t)(p), 'r'), \
      atomic_compare_exchange_strong_explicit((p), (expected), (desired), memory_order_acq_rel, memory_order_acquire))
 #define mr_fence_seq_cst() (mr_shim_step(NULL, 'f'), atomic_thread_fence(memory_order_seq_cst))
 
