@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shm/ring/ring.h"
+
+#include <errno.h>
+#include <string.h>
+
+bool mr_ring_shape_is_sane(struct mr_ring_shape shape)
+{
+    return mr_is_power_of_two(shape.completion_count) && shape.completion_count <= (1u << 20) &&
+           mr_is_power_of_two(shape.submission_bytes) && shape.submission_bytes >= MR_RING_SUBMISSION_BYTES_MIN &&
+           shape.submission_bytes <= MR_RING_SUBMISSION_BYTES_MAX;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- client end */
+
+static void producer_set_limit(struct mr_ring_producer *ring)
+{
+    uint64_t lap_end = (ring->tail | ring->mask) + 1;
+
+    ring->limit = mr_min_u64(lap_end, ring->free_from + ring->mask + 1 - MR_RING_WORD_BYTES);
+}
+
+void mr_ring_producer_init(struct mr_ring_producer *ring, void *memory, struct mr_ring_shape shape)
+{
+    uint8_t *base = memory;
+
+    memset(ring, 0, sizeof *ring);
+    ring->submissions = base + mr_ring_submission_position(shape);
+    ring->mask = shape.submission_bytes - 1;
+    ring->daemon = (struct mr_ring_daemon *)(void *)(base + MR_RING_DAEMON_POSITION);
+    ring->client = (struct mr_ring_client *)(void *)(base + MR_RING_CLIENT_POSITION);
+    ring->completions = (struct mr_completion *)(void *)(base + MR_RING_COMPLETION_POSITION);
+    ring->completion_mask = shape.completion_count - 1;
+    producer_set_limit(ring);
+}
+
+/* The end of a lap, or of the free space. */
+bool mr_ring_claim_slow(struct mr_ring_producer *ring, uint32_t frame_bytes, uint64_t *position)
+{
+    uint64_t free_end = ring->free_from + ring->mask + 1;
+    uint64_t left = ring->mask + 1 - (ring->tail & ring->mask);
+    uint64_t tail = ring->tail;
+
+    producer_set_limit(ring); /* a new lap may have begun exactly at the tail */
+    if (frame_bytes <= left) {
+        if (tail + frame_bytes > ring->limit)
+            return false;
+    } else {
+        if (tail + left + frame_bytes + MR_RING_WORD_BYTES > free_end)
+            return false;
+        mr_store_relaxed(mr_ring_word_at(ring, tail + left), 0); /* R1 for what follows the pad, before the pad shows itself (R2) */
+        mr_store_release(mr_ring_word_at(ring, tail), mr_frame_word((uint32_t)left, MR_FRAME_PAD, 0, 0)); /* P */
+        tail += left;
+    }
+    mr_store_relaxed(mr_ring_word_at(ring, tail + frame_bytes), 0); /* R1 */
+    *(uint64_t *)(void *)(mr_ring_at(ring, tail) + MR_RING_WORD_BYTES) = frame_bytes;
+    ring->tail = tail + frame_bytes;
+    producer_set_limit(ring);
+    *position = tail;
+    return true;
+}
+
+void mr_ring_abort(struct mr_ring_producer *ring, uint64_t position, uint32_t frame_bytes)
+{
+    if (position + frame_bytes == ring->tail) {
+        ring->tail = position; /* its word is still 0, as R1 wants it of the tail */
+        producer_set_limit(ring);
+    } else {
+        mr_store_release(mr_ring_word_at(ring, position), mr_frame_word(frame_bytes, MR_FRAME_PAD, 0, 0)); /* P */
+    }
+}
+
+void mr_ring_producer_free(struct mr_ring_producer *ring, uint64_t released)
+{
+    if (released > ring->free_from && released <= ring->tail) {
+        ring->free_from = released;
+        producer_set_limit(ring);
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------- reactor end */
+
+void mr_ring_consumer_init(struct mr_ring_consumer *ring, void *memory, struct mr_ring_shape shape)
+{
+    uint8_t *base = memory;
+
+    memset(ring, 0, sizeof *ring);
+    ring->submissions = base + mr_ring_submission_position(shape);
+    ring->mask = shape.submission_bytes - 1;
+    ring->daemon = (struct mr_ring_daemon *)(void *)(base + MR_RING_DAEMON_POSITION);
+    ring->client = (struct mr_ring_client *)(void *)(base + MR_RING_CLIENT_POSITION);
+    ring->completions = (struct mr_completion *)(void *)(base + MR_RING_COMPLETION_POSITION);
+    ring->completion_mask = shape.completion_count - 1;
+}
+
+/* The least length of each kind of frame, so that a reader of the body needs to check only what the body itself says. */
+static const uint8_t frame_bytes_min[] = {
+    [MR_FRAME_PAD] = MR_RING_WORD_BYTES,
+    [MR_FRAME_VALUE] = MR_FRAME_HEADER_BYTES,
+    [MR_FRAME_RECORD] = MR_FRAME_HEADER_BYTES + sizeof(struct mr_frame_record),
+    [MR_FRAME_ARM] = MR_FRAME_HEADER_BYTES + sizeof(struct mr_frame_arm),
+};
+
+static enum mr_poison_reason judge(const struct mr_ring_consumer *ring, uint64_t position, uint64_t word)
+{
+    uint32_t length = mr_frame_length(word);
+    uint32_t kind = mr_frame_kind(word);
+    uint32_t trailing = mr_frame_trailing(word);
+    uint64_t left = ring->mask + 1 - (position & ring->mask);
+
+    if (kind == 0 || kind >= MR_COUNT_OF(frame_bytes_min))
+        return MR_POISON_FRAME_KIND;
+    if (length % MR_FRAME_ALIGN != 0 || trailing >= MR_FRAME_ALIGN || length < frame_bytes_min[kind] + trailing || length > left)
+        return MR_POISON_FRAME_LENGTH;
+    if (kind != MR_FRAME_PAD && length > (ring->mask + 1) / 2)
+        return MR_POISON_FRAME_LENGTH;
+    /* What was not released cannot have been claimed again. It also bounds the frames that a reactor has to remember for a ring. */
+    if (position + length - ring->released > ring->mask + 1)
+        return kind == MR_FRAME_PAD ? MR_POISON_PAD_LOOP : MR_POISON_FRAME_LENGTH;
+    return MR_POISON_NONE;
+}
+
+int mr_ring_peek(struct mr_ring_consumer *ring, struct mr_ring_frame *frames, uint32_t max)
+{
+    uint64_t position = ring->position;
+    uint32_t pads = 0;
+    uint32_t count = 0;
+
+    if (mr_unlikely(ring->reason != MR_POISON_NONE))
+        return -EBADMSG;
+    while (count < max) {
+        const uint8_t *at = ring->submissions + (position & ring->mask);
+        uint64_t word = mr_load_acquire((const _Atomic uint64_t *)(const void *)at); /* P; the only load of it (R5) */
+        if (word == 0)
+            break;
+        __builtin_prefetch(ring->submissions + ((position + MR_RING_PREFETCH_BYTES) & ring->mask));
+        enum mr_poison_reason reason = judge(ring, position, word);
+        if (mr_unlikely(reason != MR_POISON_NONE)) {
+            if (count > 0)
+                break;
+            ring->reason = reason;
+            return -EBADMSG;
+        }
+        position += mr_frame_length(word);
+        if (mr_unlikely(mr_frame_kind(word) == MR_FRAME_PAD)) {
+            if (count == 0)
+                ring->position = position;
+            if (++pads == MR_RING_PADS_MAX)
+                break;
+            continue;
+        }
+        frames[count].body = at + MR_FRAME_HEADER_BYTES;
+        frames[count].word = word;
+        frames[count].sequence =
+            atomic_load_explicit((const _Atomic uint64_t *)(const void *)(at + MR_RING_WORD_BYTES), memory_order_relaxed);
+        frames[count].end = position;
+        count++;
+    }
+    return (int)count;
+}
+
+bool mr_ring_complete(struct mr_ring_consumer *ring, const struct mr_completion *completion)
+{
+    uint64_t index = ring->completion_next;
+
+    if (mr_unlikely(ring->reason != MR_POISON_NONE))
+        return false;
+    if (mr_unlikely(index - ring->completion_head > ring->completion_mask)) {
+        uint64_t head = mr_load_acquire(&ring->client->completion_head); /* H; once (R5) */
+        /* Both differences are exact: indices count from 0 and do not wrap in the life of a session. */
+        if (head - ring->completion_head > index - ring->completion_head) {
+            ring->reason = MR_POISON_COMPLETION_INDEX;
+            return false;
+        }
+        ring->completion_head = head;
+        if (index - head > ring->completion_mask)
+            return false;
+    }
+    struct mr_completion *line = &ring->completions[index & ring->completion_mask];
+    line->first_sequence = completion->first_sequence;
+    line->base_offset = completion->base_offset;
+    line->count = completion->count;
+    line->handle = completion->handle;
+    line->error = completion->error;
+    line->durability = completion->durability;
+    line->released = ring->released;
+    line->expected_sequence = completion->expected_sequence;
+    ring->completion_next = index + 1;
+    mr_store_release(&line->stamp, index + 1); /* A */
+    return true;
+}
