@@ -20,7 +20,7 @@ size_t fuzz_seed(unsigned n, uint8_t *data, size_t room);
 /** An allocation of exactly these bytes, so that the address sanitizer sees one byte too far. Free it. */
 static inline uint8_t *fuzz_copy(const uint8_t *data, size_t bytes)
 {
-    uint8_t *copy = malloc(bytes);
+    uint8_t *copy = calloc(1, bytes);
     fuzz_must(copy != NULL || bytes == 0);
     if (bytes > 0)
         memcpy(copy, data, bytes);
