@@ -4,13 +4,14 @@
 
 #include "dataplane/config/config.h"
 #include "shm/base/bits.h"
-#include "shm/base/logging.h"
+#include "shm/base/json.h"
 
 #include <stdio.h>
 #include <string.h>
 
 const char mr_cmd_config_details[] =
-    "Prints each key=value below a comment that says where it came from; the output is itself a configuration file. Precedence: default, then the file, then --set.\n\n"
+    "Prints each key=value below a comment that says where it came from; the output is itself a configuration file.\n"
+    "Precedence: default, then the file, then --set.\n\n"
     "  millrace config --config millrace.properties      what the node would run with\n"
     "  millrace config --all                             also what each key means and allows\n";
 

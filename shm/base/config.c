@@ -25,10 +25,12 @@ static void place_print(const struct place *place, char *out, size_t out_bytes)
         snprintf(out, out_bytes, "%s", place->from == MR_CONFIG_FROM_SET ? "--set" : "embedded default");
 }
 
-/* Levenshtein distance, cut off at `bound` + 1. Names are short and this runs once per mistake. */
+/* Edits from a to b: insert, delete, change a letter, swap two neighbours (the commonest slip). Names are short, and this runs once per
+ * mistake. @return bound + 1 for names that are too long to be one of ours. */
 static uint32_t edit_distance(const char *a, const char *b, uint32_t bound)
 {
-    uint32_t row[NAME_MAX_BYTES];
+    uint32_t rows[3][NAME_MAX_BYTES];
+    uint32_t *before = rows[0], *above = rows[1], *row = rows[2];
     size_t a_bytes = strlen(a), b_bytes = strlen(b);
 
     if (b_bytes >= NAME_MAX_BYTES || a_bytes >= NAME_MAX_BYTES)
@@ -36,13 +38,18 @@ static uint32_t edit_distance(const char *a, const char *b, uint32_t bound)
     for (uint32_t j = 0; j <= b_bytes; j++)
         row[j] = j;
     for (uint32_t i = 1; i <= a_bytes; i++) {
-        uint32_t diagonal = row[0];
+        uint32_t *oldest = before;
+        before = above;
+        above = row;
+        row = oldest;
         row[0] = i;
         for (uint32_t j = 1; j <= b_bytes; j++) {
-            uint32_t substituted = diagonal + (a[i - 1] != b[j - 1]);
-            uint32_t shifted = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-            diagonal = row[j];
-            row[j] = substituted < shifted ? substituted : shifted;
+            uint32_t best = above[j - 1] + (a[i - 1] != b[j - 1]);
+            best = best < above[j] + 1 ? best : above[j] + 1;
+            best = best < row[j - 1] + 1 ? best : row[j - 1] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < best)
+                best = before[j - 2] + 1;
+            row[j] = best;
         }
     }
     return row[b_bytes];

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inside of a JSON string (RFC 8259 section 7) from bytes that may be anything. */
-#include "shm/base/logging.h"
+#include "shm/base/json.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -65,4 +64,48 @@ size_t mr_json_escape(const char *text, size_t bytes, char *out, size_t out_byte
     if (out_bytes > 0)
         out[kept] = '\0';
     return need;
+}
+
+bool mr_utf8_valid(const void *text, size_t bytes)
+{
+    const unsigned char *p = text;
+
+    for (size_t at = 0; at < bytes;) {
+        size_t taken = utf8_bytes(p + at, bytes - at);
+        if (taken == 0)
+            return false;
+        at += taken;
+    }
+    return true;
+}
+
+void mr_json_write(FILE *out, const void *text, size_t bytes)
+{
+    const unsigned char *p = text;
+
+    fputc('"', out);
+    for (size_t i = 0; i < bytes; i++) {
+        switch (p[i]) {
+        case '"':
+        case '\\':
+            fputc('\\', out);
+            fputc(p[i], out);
+            break;
+        case '\n':
+            fputs("\\n", out);
+            break;
+        case '\t':
+            fputs("\\t", out);
+            break;
+        case '\r':
+            fputs("\\r", out);
+            break;
+        default:
+            if (p[i] < 0x20 || p[i] == 0x7f)
+                fprintf(out, "\\u%04x", p[i]);
+            else
+                fputc(p[i], out);
+        }
+    }
+    fputc('"', out);
 }

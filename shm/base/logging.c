@@ -2,6 +2,7 @@
 #include "shm/base/logging.h"
 
 #include "shm/base/atomics.h"
+#include "shm/base/json.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -32,10 +32,4 @@ void mr_logging_write(enum mr_logging_level level, const char *format, ...) MR_P
 #define mr_say_info(...)  mr_logging_write(MR_LOGGING_INFO, __VA_ARGS__)
 #define mr_say_debug(...) mr_logging_write(MR_LOGGING_DEBUG, __VA_ARGS__)
 
-/**
- * Write `bytes` of text as the inside of a JSON string (no quotes around it). Bytes that are not UTF-8 become U+FFFD.
- * @return bytes that the whole needs, without the terminator; when that is >= out_bytes, out holds a whole-character prefix. Terminated.
- */
-size_t mr_json_escape(const char *text, size_t bytes, char *out, size_t out_bytes);
-
 #endif

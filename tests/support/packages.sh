@@ -42,6 +42,7 @@ BUILD_PACKAGES=(
     "libisal-dev:CRC32C at memory speed"
     "liburing-dev:io_uring, the disk driver"
     "libnuma-dev:memory beside the core that uses it"
+    "libjansson-dev:JSON records on the command line"
     "libssl-dev:the MAC of resume tokens"
 )
 TEST_PACKAGES=(

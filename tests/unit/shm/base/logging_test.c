@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What reaches stderr, byte for byte, and JSON strings from bytes that may be anything. */
+#include "shm/base/json.h"
 #include "shm/base/logging.h"
 #include "tests/support/unit.h"
 
