@@ -100,7 +100,11 @@ static inline uint32_t mr_disk_poll(struct mr_disk *disk, struct mr_disk_complet
     return disk->ops->poll(disk, completions, max);
 }
 
-/** A descriptor that polls readable when a completion may be waiting; -1 where there is none (simulated). Owned by the driver. */
+/**
+ * An eventfd that becomes readable with each completion (or batch of them); -1 where there is none (simulated). Owned by the driver.
+ * Add it to an epoll set with EPOLLET: mr_disk_poll() does not drain it, as that would be a system call per pass. Who waits for the level
+ * reads its 8 bytes (it does not block) before mr_disk_poll(). Poll once more between arming and sleeping.
+ */
 static inline int mr_disk_wait_fd(struct mr_disk *disk)
 {
     return disk->ops->wait_fd(disk);
@@ -196,7 +200,7 @@ static inline bool mr_disk_is_direct(struct mr_disk *disk, int file)
     return disk->ops->is_direct(disk, file);
 }
 
-/** Waits for writes in flight and frees. Files stay open: they may serve other disks; who opened one closes it. */
+/** By the owner thread. Waits for writes in flight and frees. Files stay open: they may serve other disks; who opened one closes it. */
 static inline void mr_disk_release(struct mr_disk *disk)
 {
     if (disk != NULL)
@@ -204,12 +208,14 @@ static inline void mr_disk_release(struct mr_disk *disk)
 }
 
 /**
- * @param depth writes in flight at most
+ * May be opened on another thread than the one that submits: the first that submits becomes the owner.
+ * @param depth writes in flight at most, 1..4096
  * @param lock_fd a descriptor that is registered with the ring so that a lock on it outlives this process until its last I/O is over
  *                (DESIGN.md section 5, Recovery), or -1
  * @return -ENOSYS, -EPERM or -ENOMEM with a message when io_uring is refused: use mr_disk_threads_open()
  */
 int mr_disk_uring_open(struct mr_disk **disk, uint32_t depth, int lock_fd, struct millrace_error *err) MR_MUST_USE;
+/** @param threads 1..64: how many writes the kernel sees at once; depth as above. Each is durable by RWF_DSYNC, or fdatasync where refused. */
 int mr_disk_threads_open(struct mr_disk **disk, uint32_t depth, uint32_t threads, struct millrace_error *err) MR_MUST_USE;
 
 #endif
