@@ -11,6 +11,12 @@ static const struct mr_cli_command commands[] = {
     {"up", "millrace up", "[--config FILE] [--data DIR] [--set key=value]...", "start a node and keep it running", mr_cmd_up_details, mr_cmd_up},
     {"config", "millrace config", "[--config FILE] [--set key=value]... [--all]", "every value and where it came from", mr_cmd_config_details,
      mr_cmd_config},
+#if MR_CLI_ATTACHED
+    {"topic", "millrace topic", "create NAME | list", "create and list topics", NULL, mr_cmd_topic},
+    {"produce", "millrace produce", "TOPIC [FILE]", "lines to records", mr_cmd_produce_details, mr_cmd_produce},
+    {"consume", "millrace consume", "TOPIC", "records to lines", mr_cmd_consume_details, mr_cmd_consume},
+    {"telemetry", "millrace telemetry", "[--rate R] [--topic NAME]", "publish this host's own counters", mr_cmd_telemetry_details, mr_cmd_telemetry},
+#endif
 };
 
 static const char about[] = "Millrace: event streams with Kafka's model, through shared memory.\n"

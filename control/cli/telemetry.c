@@ -142,7 +142,7 @@ int mr_telemetry_sweep(struct mr_telemetry *telemetry, const char *root, struct 
     return (int)telemetry->count;
 }
 
-size_t mr_telemetry_value(const struct mr_telemetry_metric *metric, const char *host, uint64_t sequence, uint64_t time_ns,
+size_t mr_telemetry_value(const struct mr_telemetry_metric *metric, const char *host, uint64_t run, uint64_t sequence, uint64_t time_ns,
                           char out[MR_TELEMETRY_VALUE_MAX])
 {
     char name[6 * sizeof metric->name], host_text[128];
@@ -150,8 +150,8 @@ size_t mr_telemetry_value(const struct mr_telemetry_metric *metric, const char *
     mr_json_escape(metric->name, strlen(metric->name), name, 192);
     mr_json_escape(host, strlen(host), host_text, sizeof host_text);
     int n = snprintf(out, MR_TELEMETRY_VALUE_MAX,
-                     "{\"metric\":\"%s\",\"value\":%lld,\"unit\":\"%s\",\"host\":\"%s\",\"sequence\":%llu,\"time_ns\":%llu}", name,
-                     (long long)metric->value, metric->unit, host_text, (unsigned long long)sequence, (unsigned long long)time_ns);
+                     "{\"metric\":\"%s\",\"value\":%lld,\"unit\":\"%s\",\"host\":\"%s\",\"run\":%llu,\"sequence\":%llu,\"time_ns\":%llu}", name,
+                     (long long)metric->value, metric->unit, host_text, (unsigned long long)run, (unsigned long long)sequence, (unsigned long long)time_ns);
     return n < MR_TELEMETRY_VALUE_MAX ? (size_t)n : MR_TELEMETRY_VALUE_MAX - 1;
 }
 

@@ -3,7 +3,7 @@
  * at a time:
  *
  *   key    "cpu0.user"
- *   value  {"metric":"cpu0.user","value":12345,"unit":"ticks","host":"h","sequence":7,"time_ns":1700000000000000000} */
+ *   value  {"metric":"cpu0.user","value":12345,"unit":"ticks","host":"h","run":5,"sequence":7,"time_ns":1700000000000000000} */
 #ifndef MR_CONTROL_CLI_TELEMETRY_H
 #define MR_CONTROL_CLI_TELEMETRY_H
 
@@ -33,8 +33,8 @@ struct mr_telemetry {
  */
 int mr_telemetry_sweep(struct mr_telemetry *telemetry, const char *root, struct millrace_error *err) MR_MUST_USE;
 
-/** A metric as its record's value. @return bytes, without the terminator. */
-size_t mr_telemetry_value(const struct mr_telemetry_metric *metric, const char *host, uint64_t sequence, uint64_t time_ns,
+/** A metric as its record's value. @param run names the publishing process among others. @return bytes, without the terminator. */
+size_t mr_telemetry_value(const struct mr_telemetry_metric *metric, const char *host, uint64_t run, uint64_t sequence, uint64_t time_ns,
                           char out[MR_TELEMETRY_VALUE_MAX]);
 
 /** Find an unsigned member of such a value. @return 0; -EBADMSG. */

@@ -242,7 +242,7 @@ enum mr_segment_stop mr_segment_scan(const struct mr_segment_scan_options *optio
     memset(result, 0, sizeof *result);
     result->max_timestamp_ms = -1;
     result->end = options->start;
-    if (options->start.side_position == 0)
+    if (options->start.position == 0)
         result->end = (struct mr_segment_point){.next_offset = options->base_offset, .epoch = options->start.epoch};
     scan.side = (struct mr_segment_window){&options->side, options->buffer, side_bytes, 0, 0};
     scan.log = (struct mr_segment_window){&options->log, options->buffer + side_bytes,

@@ -41,7 +41,7 @@ enum mr_segment_stop {
 struct mr_segment_point {
     uint64_t position;      /* in the segment */
     uint64_t next_offset;
-    uint64_t side_position; /* in the sidecar: where the entry of the next batch stands; 0: begin at the beginning */
+    uint64_t side_position; /* in the sidecar: where the entry of the next batch stands; 0: none was read */
     uint32_t chain;         /* of the entry before it */
     int32_t epoch;          /* least leader epoch from here on; -1: any */
 };
@@ -60,7 +60,7 @@ struct mr_segment_scan_options {
     uint64_t base_offset;            /* of the segment, from its name */
     const struct mr_uuid *topic_id;  /* what the sidecar must say; NULL: anything */
     uint32_t partition;              /* likewise, with topic_id */
-    struct mr_segment_point start;   /* zeroed: the beginning, any epoch */
+    struct mr_segment_point start;   /* position 0: the beginning (only its epoch counts); else all of it, as a scan left it */
     unsigned flags;
     uint8_t *buffer;                 /* aligned to MR_BLOCK_BYTES if a source is O_DIRECT */
     size_t buffer_bytes;             /* >= MR_SEGMENT_SCAN_BUFFER_MIN, best the largest batch * 8 / 7 + 8 KiB */

@@ -92,8 +92,8 @@ static void values_are_json_whose_members_read_back(void **state)
     char value[MR_TELEMETRY_VALUE_MAX];
     uint64_t number;
 
-    size_t bytes = mr_telemetry_value(&metric, "host", 7, 1700000000000000001, value);
-    assert_string_equal(value, "{\"metric\":\"a\\\"b\",\"value\":-5,\"unit\":\"count\",\"host\":\"host\",\"sequence\":7,"
+    size_t bytes = mr_telemetry_value(&metric, "host", 9, 7, 1700000000000000001, value);
+    assert_string_equal(value, "{\"metric\":\"a\\\"b\",\"value\":-5,\"unit\":\"count\",\"host\":\"host\",\"run\":9,\"sequence\":7,"
                                "\"time_ns\":1700000000000000001}");
     assert_int_equal(mr_telemetry_member(value, bytes, "time_ns", &number), 0);
     assert_int_equal(number, 1700000000000000001);

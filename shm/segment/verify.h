@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Check the files of a partition while no daemon uses them: `millrace log verify`. Nothing is changed. Cold; takes memory, opens files. */
+#ifndef MR_SEGMENT_VERIFY_H
+#define MR_SEGMENT_VERIFY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shm/base/err.h"
+
+enum {
+    MR_VERIFY_COMPACTED = 1 << 0, /* offsets may have gaps */
+};
+
+struct mr_verify_finding {
+    const char *path;   /* of the file; all pointers live during the call only */
+    uint64_t position;  /* byte in it */
+    uint64_t offset;    /* first offset that is not good there */
+    bool is_error;      /* false: lawful after a crash (a torn tail, bytes that are only in a journal), or rebuilt by the next start */
+    const char *reason; /* one line */
+};
+
+struct mr_verify_report {
+    uint64_t segments, batches, records, bytes; /* good ones */
+    uint64_t compressed_unchecked;              /* batches whose codec library is not installed: CRC checked, records not */
+    uint64_t first_offset, next_offset;
+    uint64_t errors, warnings;
+};
+
+typedef void mr_verify_each(void *context, const struct mr_verify_finding *finding);
+
+/**
+ * Check a partition directory: each segment with its sidecar (without one, batches alone), the seams between segments, snapshots and the
+ * leader epoch checkpoint.
+ *
+ * @param each    called for each finding, in order; may be NULL
+ * @param report  filled in
+ * @return 0 (see report->errors), or -errno with a message: a directory or file that cannot be read
+ */
+int mr_verify_partition(const char *directory, unsigned flags, mr_verify_each *each, void *context, struct mr_verify_report *report,
+                        struct millrace_error *err) MR_MUST_USE;
+
+/** One segment, by the path of its .log; a zero tail is accepted. */
+int mr_verify_segment(const char *log_path, unsigned flags, mr_verify_each *each, void *context, struct mr_verify_report *report,
+                      struct millrace_error *err) MR_MUST_USE;
+
+#endif
