@@ -75,8 +75,7 @@ int mr_batch_next_any(struct mr_batch_iterator *it, struct mr_batch_record *reco
     record->key_bytes = key_bytes;
     record->value_bytes = value_bytes;
     record->offset = it->base_offset + offset_delta;
-    record->timestamp_ms =
-        it->is_append_time ? it->append_time_ms : (int64_t)((uint64_t)it->base_timestamp_ms + (uint64_t)time_delta);
+    record->timestamp_ms = it->is_append_time ? it->append_time_ms : (int64_t)((uint64_t)it->base_timestamp_ms + (uint64_t)time_delta);
     it->next = end;
     it->left--;
     return 1;

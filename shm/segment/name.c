@@ -5,15 +5,18 @@
 
 void mr_segment_name(char name[MR_SEGMENT_NAME_BYTES_MAX], uint64_t base_offset, const char *suffix)
 {
-    size_t suffix_bytes = strlen(suffix);
+    size_t end = DIGITS + 1;
 
-    mr_assert(DIGITS + 1 + suffix_bytes < MR_SEGMENT_NAME_BYTES_MAX);
     for (int i = DIGITS - 1; i >= 0; i--) {
         name[i] = (char)('0' + base_offset % 10);
         base_offset /= 10;
     }
     name[DIGITS] = '.';
-    memcpy(name + DIGITS + 1, suffix, suffix_bytes + 1);
+    for (; *suffix != 0; suffix++) { /* by hand: the sans-I/O cores link this, and may call no string functions */
+        mr_assert(end + 1 < MR_SEGMENT_NAME_BYTES_MAX);
+        name[end++] = *suffix;
+    }
+    name[end] = 0;
 }
 
 bool mr_segment_name_parse(const char *name, const char *suffix, uint64_t *base_offset)
@@ -29,5 +32,9 @@ bool mr_segment_name_parse(const char *name, const char *suffix, uint64_t *base_
         value = value * 10 + digit;
     }
     *base_offset = value;
-    return name[DIGITS] == '.' && strcmp(name + DIGITS + 1, suffix) == 0;
+    if (name[DIGITS] != '.')
+        return false;
+    for (name += DIGITS + 1; *name == *suffix && *name != 0; name++)
+        suffix++;
+    return *name == *suffix;
 }

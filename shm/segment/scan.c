@@ -9,8 +9,8 @@ struct scan {
     struct mr_segment_scan_result *result;
     struct mr_segment_window log, side;
     bool has_side;
-    uint64_t cut_position;  /* live entries lie below this... */
-    uint64_t cut_at;        /* ...until the cut that stands here in the sidecar has passed */
+    uint64_t cut_position; /* live entries lie below this... */
+    uint64_t cut_at;       /* ...until the cut that stands here in the sidecar has passed */
 };
 
 static enum mr_segment_stop read_failed(struct scan *scan, int rc)
@@ -63,8 +63,8 @@ static int side_next(struct scan *scan, struct mr_sidecar_entry *entry)
             bool decides = end->side_position == scan->cut_at;
             if (!mr_sidecar_check_cut(entry, end->chain))
                 return -EBADMSG;
-            if (decides && (entry->batch_bytes != end->position ||
-                            scan->options->base_offset + entry->base_offset_delta != end->next_offset))
+            if (decides &&
+                (entry->batch_bytes != end->position || scan->options->base_offset + entry->base_offset_delta != end->next_offset))
                 return -EBADMSG;
             end->chain = entry->chain;
             end->side_position += MR_SIDECAR_ENTRY_BYTES;
@@ -147,7 +147,8 @@ static bool load_batch(struct scan *scan, const uint8_t **batch, enum mr_segment
 }
 
 /* Its place in the log. @return true and the chain to go on with */
-static bool check_place(struct scan *scan, const uint8_t *batch, int side_rc, const struct mr_sidecar_entry *entry, enum mr_segment_stop *stop)
+static bool check_place(struct scan *scan, const uint8_t *batch, int side_rc, const struct mr_sidecar_entry *entry,
+                        enum mr_segment_stop *stop)
 {
     struct mr_segment_point *end = &scan->result->end;
     uint64_t base_offset = (uint64_t)mr_batch_base_offset(batch);
@@ -156,8 +157,7 @@ static bool check_place(struct scan *scan, const uint8_t *batch, int side_rc, co
         *stop = MR_SEGMENT_NO_SIDECAR;
         return false;
     }
-    if (scan->has_side &&
-        !mr_sidecar_check_entry(entry, end->chain, (uint32_t)end->position, batch, scan->options->base_offset)) {
+    if (scan->has_side && !mr_sidecar_check_entry(entry, end->chain, (uint32_t)end->position, batch, scan->options->base_offset)) {
         *stop = MR_SEGMENT_BAD_SIDECAR;
         return false;
     }
@@ -221,8 +221,8 @@ static enum mr_segment_stop begin_side(struct scan *scan)
         return read_failed(scan, rc);
     if (rc == 0 || mr_sidecar_header_check(at, &header) != 0 || header.base_offset != options->base_offset)
         return MR_SEGMENT_BAD_SIDECAR_HEADER;
-    if (options->topic_id != NULL && (memcmp(&header.topic_id, options->topic_id, sizeof header.topic_id) != 0 ||
-                                      header.partition != options->partition))
+    if (options->topic_id != NULL &&
+        (memcmp(&header.topic_id, options->topic_id, sizeof header.topic_id) != 0 || header.partition != options->partition))
         return MR_SEGMENT_BAD_SIDECAR_HEADER;
     scan->result->salt = header.salt;
     if (end->side_position == 0) {

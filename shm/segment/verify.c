@@ -14,10 +14,10 @@
 #include "shm/batch/decompress.h"
 #include "shm/segment/segment.h"
 
-#define BUFFER_BYTES          (4u << 20)
-#define SMALL_FILE_BYTES_MAX  (256u << 20)
-#define EPOCHS_MAX            65536
-#define RECORDS_BYTES_MAX     (1u << 30)
+#define BUFFER_BYTES         (4u << 20)
+#define SMALL_FILE_BYTES_MAX (256u << 20)
+#define EPOCHS_MAX           65536
+#define RECORDS_BYTES_MAX    (1u << 30)
 
 struct verify {
     unsigned flags;
@@ -146,8 +146,7 @@ static int verify_one(struct verify *v, const char *log_path, uint64_t base_offs
         .log = mr_segment_source_fd(log_fd, log_bytes),
         .base_offset = base_offset,
         .start = {.epoch = v->epoch},
-        .flags = MR_SEGMENT_SCAN_RESYNC | MR_SEGMENT_SCAN_RECORDS |
-                 ((v->flags & MR_VERIFY_COMPACTED) != 0 ? MR_SEGMENT_SCAN_COMPACTED : 0),
+        .flags = MR_SEGMENT_SCAN_RESYNC | MR_SEGMENT_SCAN_RECORDS | ((v->flags & MR_VERIFY_COMPACTED) != 0 ? MR_SEGMENT_SCAN_COMPACTED : 0),
         .each = check_compressed,
         .context = v,
     };
@@ -200,7 +199,8 @@ static int verify_small(struct verify *v, const char *path, bool is_snapshot)
     if (error != 0)
         return mr_err(v->err, error, "reading %s: %s", path, strerror(error));
     if (checked < 0)
-        find(v, path, 0, 0, false, checked == -ENOTSUP ? "of an unknown version: the next start rebuilds it" : "damaged: the next start rebuilds it");
+        find(v, path, 0, 0, false,
+             checked == -ENOTSUP ? "of an unknown version: the next start rebuilds it" : "damaged: the next start rebuilds it");
     return 0;
 }
 
