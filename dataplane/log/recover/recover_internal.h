@@ -5,6 +5,7 @@
  *   overlay.c       file + entries = the view of a stream                                    judge.c       walk a segment, judge what is bad
  *   settle.c        make the files what the view says                                        producers.c   R16 state from snapshot and walk
  *   partition.c     the order of things for a partition                                      recover.c     and for a directory
+ *   adopt.c         memory instead of files
  *   create.c        journal files for the next start                                         segments.c    the closed segments, for adoption
  *
  * All memory that outlives a call hangs on struct mr_recovery and goes with mr_recovery_close(). */
