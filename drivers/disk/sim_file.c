@@ -166,6 +166,9 @@ static void maybe_write_back(struct mr_sim_disk_machine *machine, struct mr_sim_
 
 void mr_sim_file_write(struct mr_sim_disk_machine *machine, struct mr_sim_inode *inode, uint64_t position, const uint8_t *data, uint64_t bytes)
 {
+    /* The journal may commit an earlier change of size by itself: before this write, or it would take this one's blocks for cut off. */
+    if (position + bytes > inode->now_bytes && size_is_pending(inode) && mr_random_chance(&machine->random, 1, 8))
+        commit_size(inode);
     for (uint64_t done = 0; done < bytes;) {
         uint64_t block = (position + done) / MR_BLOCK_BYTES;
         uint32_t at = (uint32_t)((position + done) % MR_BLOCK_BYTES);
@@ -186,11 +189,7 @@ void mr_sim_file_write(struct mr_sim_disk_machine *machine, struct mr_sim_inode 
         note_dirty(chunk, block_in_chunk(block));
         done += count;
     }
-    if (position + bytes > inode->now_bytes) {
-        if (size_is_pending(inode) && mr_random_chance(&machine->random, 1, 8))
-            commit_size(inode);
-        inode->now_bytes = position + bytes;
-    }
+    inode->now_bytes = mr_max_u64(inode->now_bytes, position + bytes);
 }
 
 void mr_sim_file_make_durable(struct mr_sim_inode *inode, uint64_t position, uint64_t bytes)

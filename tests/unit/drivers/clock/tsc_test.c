@@ -90,8 +90,8 @@ static void far_behind_it_steps_to_the_kernels_time(void **state)
     struct machine_clock machine = {.clock = {.ops = &system_ops}};
     make_due(&machine);
     mr_store_relaxed(&machine.line.base_ns, mr_load_relaxed(&machine.line.base_ns) - 5 * (uint64_t)NS_PER_S);
-    uint64_t now = mr_clock_now_ns(&machine.clock), kernel = system_ns(CLOCK_MONOTONIC);
-    assert_true(now <= kernel && kernel - now < 50 * (uint64_t)NS_PER_MS);
+    uint64_t before = system_ns(CLOCK_MONOTONIC), now = mr_clock_now_ns(&machine.clock), after = system_ns(CLOCK_MONOTONIC);
+    assert_true(now + 20000 >= before && now <= after + 20000);
 }
 
 static void far_ahead_it_runs_at_half_speed_and_not_back(void **state)

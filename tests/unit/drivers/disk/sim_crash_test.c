@@ -209,6 +209,32 @@ static void what_an_unsynced_truncate_dropped_returns_whole_or_not_at_all(void *
     assert_int_equal(tally_images("/f", MR_BLOCK_BYTES).zeros, 8 * IMAGES); /* and never comes back */
 }
 
+/* What is written where a truncate has cut lies in other blocks: with the old size the old content is back, untouched by the new. */
+static void new_content_behind_an_unsynced_truncate_never_mixes_with_the_old(void **state)
+{
+    int file = create_durable("/f");
+    write_now(file, 0, block_a, MR_DISK_DURABLE);
+    write_now(file, MR_BLOCK_BYTES, block_a, MR_DISK_DURABLE);
+    assert_int_equal(mr_disk_truncate(disk, file, MR_BLOCK_BYTES), 0);
+    write_now(file, MR_BLOCK_BYTES, block_b, 0);
+    uint32_t with_old = 0, with_new = 0;
+    for (uint32_t i = 0; i < IMAGES; i++) {
+        struct mr_sim_disk_machine *image = cut_image();
+        int64_t bytes = mr_sim_disk_read_path(image, "/f", got, MR_BLOCK_BYTES, MR_BLOCK_BYTES);
+        mr_sim_disk_machine_close(image);
+        for (int s = 0; s < 8 && bytes > 0; s++) {
+            bool is_old = memcmp(got + s * 512, block_a, 512) == 0;
+            assert_true(!is_old || memcmp(got, block_a, MR_BLOCK_BYTES) == 0);
+            with_old += is_old;
+            with_new += memcmp(got + s * 512, block_b, 512) == 0;
+        }
+    }
+    assert_true(with_new > SOME);
+    assert_true(with_old > SOME || with_old == 0); /* 0: the system had committed the truncate by itself before the write */
+    assert_int_equal(mr_disk_read(disk, file, got, MR_BLOCK_BYTES, MR_BLOCK_BYTES), MR_BLOCK_BYTES);
+    assert_memory_equal(got, block_b, MR_BLOCK_BYTES);
+}
+
 static void a_name_needs_its_directory_synced(void **state)
 {
     int file = mr_disk_open(disk, "/f", MR_DISK_CREATE, NULL);
@@ -246,6 +272,26 @@ static void an_unsynced_rename_leaves_either_file(void **state)
     assert_int_equal(mr_disk_sync_directory(disk, "/"), 0);
     assert_int_equal(tally_images("/checkpoint", 0).whole_b, IMAGES);
     assert_int_equal(tally_images("/checkpoint.tmp", 0).missing, IMAGES);
+}
+
+static void a_file_never_has_two_names(void **state)
+{
+    uint32_t at_old = 0;
+    assert_int_equal(mr_disk_make_directory(disk, "/d"), 0);
+    assert_int_equal(mr_disk_sync_directory(disk, "/"), 0);
+    write_now(mr_disk_open(disk, "/f", MR_DISK_CREATE, NULL), 0, block_a, MR_DISK_DURABLE);
+    assert_int_equal(mr_disk_rename(disk, "/f", "/d/f"), 0);
+    for (uint32_t i = 0; i < IMAGES; i++) {
+        struct mr_sim_disk_machine *image = cut_image();
+        bool is_old = mr_sim_disk_size_path(image, "/f") >= 0, is_new = mr_sim_disk_size_path(image, "/d/f") >= 0;
+        mr_sim_disk_machine_close(image);
+        assert_false(is_old && is_new);
+        at_old += is_old;
+    }
+    assert_true(at_old > SOME / 4);
+    assert_int_equal(mr_disk_sync_directory(disk, "/d"), 0); /* the rename, and with it the creation in the other directory */
+    assert_int_equal(tally_images("/d/f", 0).whole_a, IMAGES);
+    assert_int_equal(tally_images("/f", 0).missing, IMAGES);
 }
 
 static void an_unsynced_unlink_may_leave_the_file(void **state)
@@ -483,9 +529,11 @@ int main(void)
         CASE(an_earlier_unsynced_content_may_be_what_stays),
         CASE(an_unsynced_size_is_old_or_new),
         CASE(what_an_unsynced_truncate_dropped_returns_whole_or_not_at_all),
+        CASE(new_content_behind_an_unsynced_truncate_never_mixes_with_the_old),
         CASE(a_name_needs_its_directory_synced),
         CASE(syncing_a_directory_does_not_keep_the_directory),
         CASE(an_unsynced_rename_leaves_either_file),
+        CASE(a_file_never_has_two_names),
         CASE(an_unsynced_unlink_may_leave_the_file),
         CASE(a_failed_sync_loses_the_pages_for_good),
         CASE(death_of_the_process_keeps_everything),
