@@ -62,7 +62,7 @@ struct mr_log_options {
     uint32_t reactor;
     uint32_t directory_count; /* log.dirs; journals one each */
     struct mr_log_journal journal[MR_LOG_DIRECTORIES_MAX];
-    struct mr_allocator allocator;
+    struct mr_allocator allocator;  /* called at add, for producers, and in a step only when a table grows or a segment rolls */
     uint64_t random_seed;         /* for segment salts */
     uint64_t flush_ns;            /* flush.ms: how long `leader` bytes may stay at risk */
     uint64_t mark_ns;             /* idle time after which a commit's mark is written by itself, 100 ms */
@@ -89,7 +89,7 @@ struct mr_log_partition_options {
     uint32_t durability;            /* MR_DURABILITY_LEADER or _DISK */
     uint32_t leader_epoch;
     uint64_t segment_bytes;
-    uint64_t retention_bytes;       /* UINT64_MAX: none */
+    uint64_t retention_bytes;       /* UINT64_MAX: none. The oldest segment goes when the others are still that large, as in Kafka */
     uint32_t batch_bytes_max;       /* max.message.bytes: no batch is larger */
     uint32_t slot_bytes, extent_bytes;
     struct mr_uuid boot_id;
@@ -98,7 +98,7 @@ struct mr_log_partition_options {
 };
 
 struct mr_log_live_extent {
-    struct mr_extent_header *memory;
+    struct mr_extent_header *memory; /* fresh: file_id and bytes set, the rest of any value */
     bool slot;
     bool adopted; /* left by a daemon that died: never reused, only given back (its pins are unknown) */
 };
@@ -157,7 +157,7 @@ enum mr_log_action_kind {
     MR_LOG_ACTION_WANT_EXTENT,     /* slot: a slot is enough; recycle first, then the pool. Asked ahead of need */
     MR_LOG_ACTION_FREE_EXTENT,     /* taken out of the directory: fence, look at the pins, answer EXTENT_FREE when nobody reads it */
     MR_LOG_ACTION_GIVE_EXTENT,     /* not needed any more: back to the pool (a slot), or unlink (an extent, or an adopted one) */
-    MR_LOG_ACTION_WANT_SEGMENT,    /* create base_offset's files durably, allocated to >= bytes, with this salt */
+    MR_LOG_ACTION_WANT_SEGMENT,    /* create or open base_offset's files durably, .log allocated to >= bytes; the .sidecar may grow by itself */
     MR_LOG_ACTION_WANT_ALLOCATE,   /* allocate the .log further, to `bytes` */
     MR_LOG_ACTION_CLOSE_SEGMENT,   /* cut .log to `bytes` and .sidecar to `side_bytes`, sync, write its producer snapshot when given, close */
     MR_LOG_ACTION_DELETE_SEGMENT,  /* unlink base_offset's files (log_start is durable already) */
@@ -187,12 +187,21 @@ struct mr_log_action {
 int mr_log_init(struct mr_log **log, const struct mr_log_options *options) MR_MUST_USE;
 void mr_log_release(struct mr_log *log);
 
-/** Take a partition over: continue where `recovered` (NULL: new, empty) ends. @return 0; -ENOMEM */
+/**
+ * Take a partition over: continue where `recovered` (NULL: new, empty) ends. Recovered ones are all added before the first mr_log_step():
+ * SECURED means them.
+ * @return 0; -ENOMEM; -ENOSPC (more partitions than the directory's journal can keep marks of: ring / 8 / 88 bytes)
+ */
 int mr_log_partition_add(struct mr_log *log, const struct mr_log_partition_options *options, const struct mr_log_recovered *recovered,
                          struct mr_partition **partition) MR_MUST_USE;
 
-/** Forget a partition (its topic was deleted, or everything is durable and it moves). All its extents must have been given back. */
-void mr_log_partition_remove(struct mr_log *log, struct mr_partition *partition);
+/**
+ * Forget a partition (its topic was deleted, or everything is durable and it moves). Its memory (live, or named ahead in the directory) is
+ * the caller's again, to be unlinked: readers may hold it. Unanswered events of the partition must be dropped.
+ *
+ * @return 0; -EAGAIN: writes from its memory are in flight; it takes no more appends: step, then call again
+ */
+int mr_log_partition_remove(struct mr_log *log, struct mr_partition *partition) MR_MUST_USE;
 
 void *mr_partition_context(const struct mr_partition *partition);
 
@@ -209,7 +218,7 @@ enum mr_sequence_verdict {
     MR_SEQUENCE_OUT_OF_ORDER = 2,
 };
 
-/** Judge a frame's sequence against the last one appended, mod 2^31 (R16). The first sequence of an unknown producer is accepted. Hot. */
+/** Judge a frame's sequence against the last one appended or in the open batch, mod 2^31 (R16). The first sequence of an unknown producer is accepted. Hot. */
 enum mr_sequence_verdict mr_producer_judge(const struct mr_producer *producer, uint64_t sequence);
 
 /** What the reactor waits for next, mod 2^31 (for OUT_OF_ORDER answers); -1: anything. */
@@ -226,7 +235,8 @@ void mr_producer_duplicate(const struct mr_partition *partition, const struct mr
  * Begin a batch at the tail. None may be open.
  * @param producer NULL for records without idempotence
  * @param first_bytes size of the first record in batch form (mr_batch_record_bytes()), so that the extent is changed before and not amid
- * @return 0; -EAGAIN (no memory yet: leave the frame in its ring); -ENOSPC; -EIO (offline); -EMSGSIZE (over batch_bytes_max). Hot.
+ * @return 0; -EAGAIN (no memory yet, or draining: leave the frame in its ring); -ENOSPC; -EIO (offline); -EMSGSIZE (over batch_bytes_max,
+ *         batch header included, or larger than an extent can hold). Hot.
  */
 int mr_partition_begin(struct mr_partition *partition, struct mr_producer *producer, uint64_t first_sequence, uint64_t first_bytes);
 

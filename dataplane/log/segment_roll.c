@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Segments: their files, and their end. A segment comes into being with its first batch; its files follow (I4), and until they exist the
+ * journal takes what is small. */
+#include "dataplane/log/log_internal.h"
+
+#include <errno.h>
+
+struct log_segment *mr_log_segment_make(struct mr_partition *p, uint64_t base_offset)
+{
+    struct log_segment *s = log_allocate(p->log, sizeof *s);
+
+    if (s == NULL)
+        return NULL;
+    s->base_offset = base_offset;
+    s->salt = (uint32_t)mr_random_next(&p->log->random);
+    s->side.end = MR_SIDECAR_HEADER_BYTES; /* it is written with the first extent */
+    s->max_timestamp_ms = -1;
+    s->file = -1;
+    s->side_file = -1;
+    return s;
+}
+
+void mr_log_segment_free(struct mr_log *log, struct log_segment *s)
+{
+    if (s != NULL)
+        log_free(log, s->snapshot);
+    log_free(log, s);
+}
+
+/* Room for one more pointer, before there is a segment to put there. */
+int mr_log_segments_reserve(struct mr_partition *p)
+{
+    if (p->segment_count < p->segment_capacity)
+        return 0;
+    uint32_t capacity = p->segment_capacity == 0 ? 4 : p->segment_capacity * 2;
+    struct log_segment **segment = log_allocate(p->log, capacity * sizeof(struct log_segment *));
+    if (segment == NULL)
+        return -ENOMEM;
+    if (p->segment_count > 0)
+        memcpy(segment, p->segment, p->segment_count * sizeof(struct log_segment *));
+    log_free(p->log, p->segment);
+    p->segment = segment;
+    p->segment_capacity = capacity;
+    return 0;
+}
+
+static uint64_t file_bytes_max(const struct mr_partition *p, const struct log_segment *s)
+{
+    return mr_align_up(s->rolled ? s->data.end : mr_max_u64(s->data.end, p->segment_bytes), MR_BLOCK_BYTES);
+}
+
+/* Ask for the files, or for more room in the .log: half a step ahead of what is being written, so that no commit waits for it. */
+void mr_log_segment_want(struct mr_partition *p, struct log_segment *s)
+{
+    if (s->file_state != LOG_FILE_NONE && s->file_state != LOG_FILE_READY)
+        return;
+    uint64_t step = p->hot ? MR_LOG_ALLOCATE_BYTES : MR_LOG_ALLOCATE_SLOT_BYTES;
+    uint64_t most = file_bytes_max(p, s);
+    bool enough = s->allocated_bytes >= mr_min_u64(mr_max_u64(s->data.placing + step / 2, mr_align_up(s->data.end, MR_BLOCK_BYTES)), most);
+    if (s->file_state == LOG_FILE_READY && enough)
+        return;
+    s->wanted_bytes = mr_max_u64(mr_min_u64(s->data.end + step, most), MR_BLOCK_BYTES);
+    s->wanted_bytes = mr_align_up(s->wanted_bytes, MR_BLOCK_BYTES);
+    s->file_state = LOG_FILE_WANTED;
+    mr_log_pend(p, LOG_PENDING_SEGMENT);
+}
+
+void mr_log_segment_push(struct mr_partition *p, struct log_segment *s)
+{
+    struct log_segment *old = p->tail;
+
+    if (old != NULL) {
+        old->rolled = true;
+        old->next_offset = p->end_offset;
+        p->segments_bytes += old->data.end;
+        p->log->counters.segments_rolled++;
+        /* Producer state at the end, for its snapshot file; without memory there is none, and recovery reads the log instead. */
+        old->snapshot = p->producer_count > 0 ? log_allocate(p->log, p->producer_count * sizeof *old->snapshot) : NULL;
+        if (old->snapshot != NULL)
+            old->snapshot_count = mr_log_producers_snapshot(p, old->snapshot, p->producer_count);
+    }
+    p->segment[p->segment_count++] = s;
+    p->tail = s;
+    p->chain = s->salt;
+    mr_log_segment_want(p, s);
+}
+
+struct log_segment *mr_log_segment_by_base(const struct mr_partition *p, uint64_t base_offset)
+{
+    for (uint32_t i = p->segment_count; i > 0; i--) { /* the tail and its neighbours are what is asked for */
+        if (p->segment[i - 1]->base_offset == base_offset)
+            return p->segment[i - 1];
+        if (p->segment[i - 1]->base_offset < base_offset)
+            break;
+    }
+    return NULL;
+}
+
+void mr_log_segment_event(struct mr_partition *p, const struct mr_log_event *event)
+{
+    struct mr_log *log = p->log;
+    struct log_segment *s = mr_log_segment_by_base(p, event->base_offset);
+
+    if (s == NULL || p->directory->offline)
+        return;
+    switch (event->kind) {
+    case MR_LOG_EVENT_SEGMENT:
+        s->file = event->file;
+        s->side_file = event->side_file;
+        s->allocated_bytes = event->allocated_bytes;
+        s->file_state = LOG_FILE_READY;
+        mr_log_unblock(p);
+        break;
+    case MR_LOG_EVENT_SEGMENT_FAILED:
+        if (event->result != -ENOSPC) {
+            mr_log_directory_offline(p->directory, event->result);
+            break;
+        }
+        s->file_state = LOG_FILE_NO_SPACE;
+        if (!list_is_linked(&p->no_space))
+            mr_log_timer(&log->no_space, &p->no_space, &p->no_space_due_ns, log->now_ns + MR_LOG_SPACE_RETRY_NS);
+        break;
+    case MR_LOG_EVENT_SEGMENT_CLOSED:
+        s->closed = true;
+        s->file = -1;
+        s->side_file = -1;
+        log_free(log, s->snapshot);
+        s->snapshot = NULL;
+        while (p->open_first < p->segment_count && p->segment[p->open_first]->closed)
+            p->open_first++;
+        if (s == p->tail)
+            break; /* a clean stop */
+        mr_log_started(p, p->log_start); /* it may have been trimmed while it was open */
+        mr_log_retain(p);
+        if (p->want_refused)
+            mr_log_recycle(p, false);
+        break;
+    default:
+        break;
+    }
+}
+
+/* Both files are complete. */
+void mr_log_segment_placed(struct mr_partition *p, struct log_segment *s)
+{
+    if (s->closing || s->closed)
+        return;
+    s->closing = true;
+    s->close_pending = true;
+    mr_log_pend(p, LOG_PENDING_SEGMENT);
+}
+
+/* As Kafka counts: the oldest goes when what stays is still at least retention_bytes. */
+void mr_log_retain(struct mr_partition *p)
+{
+    if (p->tail == NULL || p->retention_bytes == UINT64_MAX)
+        return;
+    uint64_t bytes = p->segments_bytes + p->tail->data.end;
+    uint64_t start = p->log_start_next;
+    for (uint32_t i = 0; i + 1 < p->segment_count; i++) {
+        const struct log_segment *s = p->segment[i];
+        if (!s->closed || bytes - s->data.end < p->retention_bytes)
+            break;
+        bytes -= s->data.end;
+        start = mr_max_u64(start, s->next_offset);
+    }
+    if (start == p->log_start_next)
+        return;
+    p->log_start_next = start; /* I7: it moves when a commit has said so */
+    if (!p->blocked)
+        mr_log_queue_now(p);
+}
+
+int mr_partition_trim(struct mr_partition *p, uint64_t before_offset)
+{
+    uint64_t durable;
+
+    if (before_offset > mr_partition_committed(p, &durable))
+        return -ERANGE;
+    if (p->refuse == -EIO)
+        return -EIO;
+    if (before_offset <= p->log_start_next)
+        return 0;
+    p->log_start_next = before_offset;
+    if (!p->blocked)
+        mr_log_queue_now(p);
+    return 0;
+}
+
+/* log_start is durable at this offset. */
+void mr_log_started(struct mr_partition *p, uint64_t log_start)
+{
+    uint32_t count = 0;
+
+    if (log_start > p->log_start) {
+        p->log_start = log_start;
+        mr_store_release(&p->head->log_start, log_start);
+        mr_log_pend(p, LOG_PENDING_ADVANCED);
+    }
+    while (count + 1 < p->segment_count && p->segment[count]->closed && p->segment[count]->next_offset <= p->log_start) {
+        struct log_segment *s = p->segment[count++];
+        struct log_segment **last = &p->deleted;
+        while (*last != NULL)
+            last = &(*last)->next_deleted;
+        *last = s;
+        p->segments_bytes -= s->data.end;
+        p->log->counters.segments_deleted++;
+        mr_log_pend(p, LOG_PENDING_DELETE);
+    }
+    if (count == 0)
+        return;
+    p->segment_count -= count;
+    p->open_first -= count;
+    memmove(p->segment, p->segment + count, p->segment_count * sizeof(struct log_segment *));
+}
+
+void mr_partition_configure(struct mr_partition *p, uint64_t segment_bytes, uint64_t retention_bytes)
+{
+    p->segment_bytes = mr_min_u64(segment_bytes, MR_LOG_SEGMENT_BYTES_MAX);
+    p->retention_bytes = retention_bytes;
+    if (log_has_tail(p) && !p->writer_open)
+        mr_log_tail_room(p);
+    mr_log_retain(p);
+}
+
+int mr_partition_find_segment(const struct mr_partition *p, uint64_t offset, struct mr_log_segment *segment, uint64_t *inplace_position,
+                              uint64_t *inplace_offset)
+{
+    uint32_t low = 0, high = p->segment_count;
+
+    if (offset < p->log_start)
+        return -ERANGE;
+    while (low < high) { /* the first segment that begins above */
+        uint32_t middle = low + (high - low) / 2;
+        if (p->segment[middle]->base_offset <= offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == 0 || offset >= p->end_offset)
+        return -ENOENT;
+    const struct log_segment *s = p->segment[low - 1];
+    *segment = (struct mr_log_segment){
+        .base_offset = s->base_offset,
+        .next_offset = s == p->tail ? p->end_offset : s->next_offset,
+        .bytes = s->data.end,
+        .side_bytes = s->side.end,
+        .inplace_bytes = s->data.placed,
+        .side_inplace_bytes = s->side.placed,
+        .salt = s->salt,
+        .chain = s == p->tail ? p->chain : 0,
+        .cut_position = s->cut_position,
+        .max_timestamp_ms = s->max_timestamp_ms,
+    };
+    *inplace_position = s->data.placed;
+    *inplace_offset = s->data.placed == s->data.end ? segment->next_offset : s->base_offset;
+    for (uint64_t sequence = p->tail_sequence; s->data.placed != s->data.end && sequence >= p->first_sequence; sequence--) {
+        const struct log_extent *e = log_extent_at(p, sequence); /* the last batch boundary known below */
+        if (e->segment_base != s->base_offset)
+            continue;
+        if (e->memory->start_position <= s->data.placed) {
+            *inplace_offset = e->base_offset;
+            for (uint32_t i = 0; i < e->milestone_count && e->milestone[i].data <= s->data.placed; i++)
+                *inplace_offset = e->milestone[i].offset;
+            break;
+        }
+    }
+    return 0;
+}
