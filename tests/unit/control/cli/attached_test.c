@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* produce, consume, topic and telemetry, each in a process of its own, against a stand-in for libmillrace. */
+#include "control/cli/commands.h"
+#include "tests/support/fake_client.h"
+#include "tests/support/unit.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct fake_faults *faults;
+static char out[65536], said[8192]; /* stdout and stderr of the last command */
+static char folder[64];
+
+typedef int command_run(const struct mr_cli_command *command, int argc, char **argv);
+
+static void slurp(const char *name, char *text, size_t room)
+{
+    char path[128];
+
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, room - 1);
+    text[n < 0 ? 0 : n] = '\0';
+    if (fd >= 0)
+        close(fd);
+}
+
+static void redirect(int fd, const char *name, int flags)
+{
+    char path[128];
+
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    int file = open(path, flags, 0600);
+    if (file < 0 || dup2(file, fd) != fd)
+        _exit(99);
+}
+
+static pid_t start(command_run *run, const char *input, const char *const *arguments)
+{
+    char path[128];
+
+    snprintf(path, sizeof path, "%s/in", folder);
+    FILE *file = fopen(path, "w");
+    fputs(input, file);
+    fclose(file);
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    char *argv[16];
+    int argc = 0;
+    for (; arguments[argc] != NULL; argc++)
+        argv[argc] = (char *)(uintptr_t)arguments[argc];
+    redirect(0, "in", O_RDONLY);
+    redirect(1, "out", O_WRONLY | O_CREAT | O_TRUNC);
+    redirect(2, "err", O_WRONLY | O_CREAT | O_TRUNC);
+    alarm(20);
+    const struct mr_cli_command command = {"x", "millrace x", "", "", NULL, run};
+    int status = run(&command, argc, argv);
+    fflush(NULL);
+    _exit(status);
+}
+
+static int finish(pid_t pid)
+{
+    int status;
+
+    waitpid(pid, &status, 0);
+    slurp("out", out, sizeof out);
+    slurp("err", said, sizeof said);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
+}
+
+#define RUN(run, input, ...) finish(start(run, input, (const char *const[]){__VA_ARGS__ __VA_OPT__(,) NULL}))
+
+static int reset(void **state)
+{
+    faults = fake_reset();
+    snprintf(folder, sizeof folder, "/tmp/mr_cli_XXXXXX");
+    return mkdtemp(folder) == NULL;
+}
+
+static int clean(void **state)
+{
+    char command[128];
+
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command);
+}
+
+static void says(const char *part)
+{
+    if (strstr(said, part) == NULL)
+        fail_msg("'%s' is not in: %s", part, said);
+}
+
+static void lines_become_records_and_come_back(void **state)
+{
+    assert_int_equal(RUN(mr_cmd_produce, "a\nb\nc", "t", "--partition", "1"), MR_CLI_DONE);
+    says("sent=3 acked=3 failed=0");
+    assert_int_equal(RUN(mr_cmd_consume, "", "t", "--from", "start", "--exit-at-end"), MR_CLI_DONE);
+    assert_string_equal(out, "a\nb\nc\n");
+    assert_int_equal(RUN(mr_cmd_consume, "", "t", "--from", "1", "-n", "1", "-p", "1", "-f", "%t/%p@%o %v"), MR_CLI_DONE);
+    assert_string_equal(out, "t/1@1 b\n");
+}
+
+static void more_records_than_the_ring_holds_all_arrive(void **state)
+{
+    static char input[20000];
+
+    for (int i = 0; i < 2000; i++)
+        snprintf(input + strlen(input), 16, "%d\n", i);
+    assert_int_equal(RUN(mr_cmd_produce, input, "t", "-p", "0"), MR_CLI_DONE);
+    says("sent=2000 acked=2000 failed=0");
+    assert_int_equal(RUN(mr_cmd_consume, "", "t", "--from", "start", "-e"), MR_CLI_DONE);
+    assert_string_equal(out, input);
+}
+
+static void json_copies_a_topic_with_everything(void **state)
+{
+    static char first[65536];
+
+    assert_int_equal(RUN(mr_cmd_produce,
+                         "{\"key\":\"k\",\"value\":\"v\",\"partition\":1,\"timestamp\":77,\"headers\":[{\"key\":\"h\",\"value\":\"w\"}]}\n"
+                         "{\"key\":\"dead\",\"value\":null,\"partition\":0}\n", "t", "--format", "json"), MR_CLI_DONE);
+    assert_int_equal(RUN(mr_cmd_consume, "", "t", "--from", "start", "-e", "-f", "json"), MR_CLI_DONE);
+    assert_non_null(strstr(out, "\"timestamp\":77,\"key\":\"k\",\"value\":\"v\",\"headers\":[{\"key\":\"h\",\"value\":\"w\"}]}"));
+    assert_non_null(strstr(out, "\"key\":\"dead\",\"value\":null"));
+    memcpy(first, out, sizeof first);
+    faults = fake_reset();
+    assert_int_equal(RUN(mr_cmd_produce, first, "t", "--format", "json"), MR_CLI_DONE);
+    assert_int_equal(RUN(mr_cmd_consume, "", "t", "--from", "start", "-e", "-f", "json"), MR_CLI_DONE);
+    assert_string_equal(out, first);
+}
+
+static void keys_headers_and_separators(void **state)
+{
+    assert_int_equal(RUN(mr_cmd_produce, "a:1\n", "t", "--key-separator", ":", "-H", "x=y"), MR_CLI_DONE);
+    assert_int_equal(RUN(mr_cmd_produce, "2\n", "t", "-k", "b"), MR_CLI_DONE);
+    assert_int_equal(RUN(mr_cmd_consume, "", "t", "--from", "start", "-e", "-f", "%k=%v %h"), MR_CLI_DONE);
+    assert_string_equal(out, "a=1 x=y\nb=2 \n");
+}
+
+static void a_failed_record_is_status_1(void **state)
+{
+    faults->fail_every = 3;
+    assert_int_equal(RUN(mr_cmd_produce, "a\nb\nc\n", "t"), MR_CLI_FAILED);
+    says("1 records failed, the first with: No space left on device");
+    says("sent=3 acked=2 failed=1");
+}
+
+static void mistakes_name_the_line_or_the_option(void **state)
+{
+    assert_int_equal(RUN(mr_cmd_produce, "{}\n", "t", "-f", "json"), MR_CLI_FAILED);
+    says("stdin:1: \"value\" is missing");
+    assert_int_equal(RUN(mr_cmd_produce, "a\n", "t", "-p", "7"), MR_CLI_FAILED);
+    says("stdin:1: partition 7: the topic has 2, numbered from 0");
+    assert_int_equal(RUN(mr_cmd_produce, "a\n", "x"), MR_CLI_FAILED);
+    says("millrace topic create x");
+    assert_int_equal(RUN(mr_cmd_produce, "a\n", "t", "--acks", "some"), MR_CLI_FAILED);
+    says("--acks some: it must be ring (0), leader (1) or all");
+    assert_int_equal(RUN(mr_cmd_produce, "a\n", "t", "/nonexistent"), MR_CLI_FAILED);
+    says("cannot read '/nonexistent'");
+    assert_int_equal(RUN(mr_cmd_consume, "", "t", "--from", "yesterday"), MR_CLI_USAGE);
+    assert_int_equal(RUN(mr_cmd_consume, "", "t", "--until", "5"), MR_CLI_USAGE);
+    assert_int_equal(RUN(mr_cmd_consume, "", "t", "-p", "x"), MR_CLI_USAGE);
+    faults->no_node = true;
+    assert_int_equal(RUN(mr_cmd_consume, "", "t"), MR_CLI_FAILED);
+    says("start one with 'millrace up'");
+}
+
+static void times_bound_what_is_read(void **state)
+{
+    assert_int_equal(RUN(mr_cmd_produce,
+                         "{\"value\":\"a\",\"partition\":0,\"timestamp\":1000}\n{\"value\":\"b\",\"partition\":0,\"timestamp\":2000}\n"
+                         "{\"value\":\"c\",\"partition\":0,\"timestamp\":3000}\n{\"value\":\"d\",\"partition\":1,\"timestamp\":1500}\n",
+                         "t", "-f", "json"), MR_CLI_DONE);
+    assert_int_equal(RUN(mr_cmd_consume, "", "t", "--from", "@2000", "-e"), MR_CLI_DONE);
+    assert_string_equal(out, "b\nc\n");
+    assert_int_equal(RUN(mr_cmd_consume, "", "t", "--from", "start", "--until", "@2000"), MR_CLI_DONE);
+    assert_string_equal(out, "a\nd\n");
+}
+
+static void removed_records_are_said_and_skipped(void **state)
+{
+    assert_int_equal(RUN(mr_cmd_produce, "a\nb\nc\n", "t", "-p", "0"), MR_CLI_DONE);
+    faults->log_start[0] = 2;
+    assert_int_equal(RUN(mr_cmd_consume, "", "t", "--from", "start", "-e"), MR_CLI_DONE);
+    assert_string_equal(out, "c\n");
+    says("t/0: offsets 0 to 1 are gone by retention, going on at 2");
+}
+
+static void following_ends_with_130_after_ctrl_c_and_0_after_sigterm(void **state)
+{
+    const char *const arguments[] = {"t", NULL};
+    static const struct {
+        int signal, status;
+    } expected[] = {{SIGINT, MR_CLI_INTERRUPTED}, {SIGTERM, MR_CLI_DONE}};
+
+    for (int i = 0; i < 2; i++) {
+        pid_t pid = start(mr_cmd_consume, "", arguments);
+        usleep(150000);
+        kill(pid, expected[i].signal);
+        assert_int_equal(finish(pid), expected[i].status);
+    }
+}
+
+static void topics_are_checked_before_they_are_sent(void **state)
+{
+    assert_int_equal(RUN(mr_cmd_topic, "", "create", "orders", "-p", "8", "-c", "segment.bytes=64MiB", "-c", "millrace.durability=leader"), MR_CLI_DONE);
+    assert_string_equal(faults->created, "orders 8 segment.bytes=64MiB\nmillrace.durability=leader\n");
+    assert_int_equal(RUN(mr_cmd_topic, "", "create", "orders", "-c", "segment.byte=1"), MR_CLI_FAILED);
+    says("did you mean 'segment.bytes'?");
+    assert_int_equal(RUN(mr_cmd_topic, "", "create", "orders", "--replicas", "3"), MR_CLI_FAILED);
+    says("replication is not in this version");
+    assert_int_equal(RUN(mr_cmd_topic, "", "lst"), MR_CLI_USAGE);
+    says("did you mean 'list'?");
+    assert_int_equal(RUN(mr_cmd_topic, "", "list"), MR_CLI_DONE);
+    assert_string_equal(out, "TOPIC        PARTITIONS  DURABILITY\nt                     2  disk\nlonger-name          16  leader\n");
+    assert_int_equal(RUN(mr_cmd_topic, "", "list", "--json"), MR_CLI_DONE);
+    assert_int_equal(out[0], '[');
+}
+
+static void telemetry_is_read_back_by_another_process(void **state)
+{
+    assert_int_equal(RUN(mr_cmd_telemetry, "", "-t", "t", "-n", "500", "-r", "10k", "--read-back"), MR_CLI_DONE);
+    says("sent=500 acked=500 failed=0");
+    assert_non_null(strstr(out, "read=500 of 500, doubled=0\n"));
+    assert_non_null(strstr(out, "publish to read: p50 "));
+    assert_int_equal(RUN(mr_cmd_consume, "", "t", "--from", "start", "-n", "1", "-f", "%k %v"), MR_CLI_DONE);
+    assert_int_equal(strncmp(out, "cpu.user {\"metric\":\"cpu.user\",\"value\":", 38), 0);
+}
+
+static void telemetry_fails_when_a_record_is_doubled(void **state)
+{
+    faults->doubled = true;
+    assert_int_equal(RUN(mr_cmd_telemetry, "", "-t", "t", "-n", "50", "-r", "10k", "--read-back"), MR_CLI_FAILED);
+    says("50 records were acked, 50 were read once and ");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(lines_become_records_and_come_back, reset, clean),
+        cmocka_unit_test_setup_teardown(more_records_than_the_ring_holds_all_arrive, reset, clean),
+        cmocka_unit_test_setup_teardown(json_copies_a_topic_with_everything, reset, clean),
+        cmocka_unit_test_setup_teardown(keys_headers_and_separators, reset, clean),
+        cmocka_unit_test_setup_teardown(a_failed_record_is_status_1, reset, clean),
+        cmocka_unit_test_setup_teardown(mistakes_name_the_line_or_the_option, reset, clean),
+        cmocka_unit_test_setup_teardown(times_bound_what_is_read, reset, clean),
+        cmocka_unit_test_setup_teardown(removed_records_are_said_and_skipped, reset, clean),
+        cmocka_unit_test_setup_teardown(following_ends_with_130_after_ctrl_c_and_0_after_sigterm, reset, clean),
+        cmocka_unit_test_setup_teardown(topics_are_checked_before_they_are_sent, reset, clean),
+        cmocka_unit_test_setup_teardown(telemetry_is_read_back_by_another_process, reset, clean),
+        cmocka_unit_test_setup_teardown(telemetry_fails_when_a_record_is_doubled, reset, clean),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
