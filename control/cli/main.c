@@ -11,6 +11,7 @@ static const struct mr_cli_command commands[] = {
     {"up", "millrace up", "[--config FILE] [--data DIR] [--set key=value]...", "start a node and keep it running", mr_cmd_up_details, mr_cmd_up},
     {"config", "millrace config", "[--config FILE] [--set key=value]... [--all]", "every value and where it came from", mr_cmd_config_details,
      mr_cmd_config},
+    {"log", "millrace log", "verify PATH... | dump SEGMENT", "look into the files of a log, offline", NULL, mr_cmd_log},
 #if MR_CLI_ATTACHED
     {"topic", "millrace topic", "create NAME | list", "create and list topics", NULL, mr_cmd_topic},
     {"produce", "millrace produce", "TOPIC [FILE]", "lines to records", mr_cmd_produce_details, mr_cmd_produce},

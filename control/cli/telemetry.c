@@ -160,13 +160,13 @@ int mr_telemetry_member(const void *value, size_t bytes, const char *name, uint6
     char wanted[64];
 
     int wanted_bytes = snprintf(wanted, sizeof wanted, "\"%s\":", name);
-    const char *end = (const char *)value + bytes;
-    const char *at = value == NULL ? NULL : memmem(value, bytes, wanted, (size_t)wanted_bytes);
     uint64_t sum = 0;
     uint32_t digits = 0;
 
+    const char *at = value == NULL ? NULL : memmem(value, bytes, wanted, (size_t)wanted_bytes);
     if (at == NULL)
         return -EBADMSG;
+    const char *end = (const char *)value + bytes;
     for (at += wanted_bytes; at < end && *at >= '0' && *at <= '9' && digits < 19; at++, digits++)
         sum = sum * 10 + (uint64_t)(*at - '0');
     if (digits == 0)

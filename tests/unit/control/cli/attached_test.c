@@ -2,99 +2,15 @@
 /* produce, consume, topic and telemetry, each in a process of its own, against a stand-in for libmillrace. */
 #include "control/cli/commands.h"
 #include "tests/support/fake_client.h"
-#include "tests/support/unit.h"
+#include "tests/support/run_command.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static struct fake_faults *faults;
-static char out[65536], said[8192]; /* stdout and stderr of the last command */
-static char folder[64];
-
-typedef int command_run(const struct mr_cli_command *command, int argc, char **argv);
-
-static void slurp(const char *name, char *text, size_t room)
-{
-    char path[128];
-
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? 0 : read(fd, text, room - 1);
-    text[n < 0 ? 0 : n] = '\0';
-    if (fd >= 0)
-        close(fd);
-}
-
-static void redirect(int fd, const char *name, int flags)
-{
-    char path[128];
-
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    int file = open(path, flags, 0600);
-    if (file < 0 || dup2(file, fd) != fd)
-        _exit(99);
-}
-
-static pid_t start(command_run *run, const char *input, const char *const *arguments)
-{
-    char path[128];
-
-    snprintf(path, sizeof path, "%s/in", folder);
-    FILE *file = fopen(path, "w");
-    fputs(input, file);
-    fclose(file);
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid != 0)
-        return pid;
-    char *argv[16];
-    int argc = 0;
-    for (; arguments[argc] != NULL; argc++)
-        argv[argc] = (char *)(uintptr_t)arguments[argc];
-    redirect(0, "in", O_RDONLY);
-    redirect(1, "out", O_WRONLY | O_CREAT | O_TRUNC);
-    redirect(2, "err", O_WRONLY | O_CREAT | O_TRUNC);
-    alarm(20);
-    const struct mr_cli_command command = {"x", "millrace x", "", "", NULL, run};
-    int status = run(&command, argc, argv);
-    fflush(NULL);
-    _exit(status);
-}
-
-static int finish(pid_t pid)
-{
-    int status;
-
-    waitpid(pid, &status, 0);
-    slurp("out", out, sizeof out);
-    slurp("err", said, sizeof said);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
-}
-
-#define RUN(run, input, ...) finish(start(run, input, (const char *const[]){__VA_ARGS__ __VA_OPT__(,) NULL}))
-
 static int reset(void **state)
 {
     faults = fake_reset();
-    snprintf(folder, sizeof folder, "/tmp/mr_cli_XXXXXX");
-    return mkdtemp(folder) == NULL;
-}
-
-static int clean(void **state)
-{
-    char command[128];
-
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
-}
-
-static void says(const char *part)
-{
-    if (strstr(said, part) == NULL)
-        fail_msg("'%s' is not in: %s", part, said);
+    return command_folder_make(state);
 }
 
 static void lines_become_records_and_come_back(void **state)
@@ -201,10 +117,10 @@ static void following_ends_with_130_after_ctrl_c_and_0_after_sigterm(void **stat
     } expected[] = {{SIGINT, MR_CLI_INTERRUPTED}, {SIGTERM, MR_CLI_DONE}};
 
     for (int i = 0; i < 2; i++) {
-        pid_t pid = start(mr_cmd_consume, "", arguments);
+        pid_t pid = command_start(mr_cmd_consume, "", arguments);
         usleep(150000);
         kill(pid, expected[i].signal);
-        assert_int_equal(finish(pid), expected[i].status);
+        assert_int_equal(command_finish(pid), expected[i].status);
     }
 }
 
@@ -244,18 +160,18 @@ static void telemetry_fails_when_a_record_is_doubled(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(lines_become_records_and_come_back, reset, clean),
-        cmocka_unit_test_setup_teardown(more_records_than_the_ring_holds_all_arrive, reset, clean),
-        cmocka_unit_test_setup_teardown(json_copies_a_topic_with_everything, reset, clean),
-        cmocka_unit_test_setup_teardown(keys_headers_and_separators, reset, clean),
-        cmocka_unit_test_setup_teardown(a_failed_record_is_status_1, reset, clean),
-        cmocka_unit_test_setup_teardown(mistakes_name_the_line_or_the_option, reset, clean),
-        cmocka_unit_test_setup_teardown(times_bound_what_is_read, reset, clean),
-        cmocka_unit_test_setup_teardown(removed_records_are_said_and_skipped, reset, clean),
-        cmocka_unit_test_setup_teardown(following_ends_with_130_after_ctrl_c_and_0_after_sigterm, reset, clean),
-        cmocka_unit_test_setup_teardown(topics_are_checked_before_they_are_sent, reset, clean),
-        cmocka_unit_test_setup_teardown(telemetry_is_read_back_by_another_process, reset, clean),
-        cmocka_unit_test_setup_teardown(telemetry_fails_when_a_record_is_doubled, reset, clean),
+        cmocka_unit_test_setup_teardown(lines_become_records_and_come_back, reset, command_folder_remove),
+        cmocka_unit_test_setup_teardown(more_records_than_the_ring_holds_all_arrive, reset, command_folder_remove),
+        cmocka_unit_test_setup_teardown(json_copies_a_topic_with_everything, reset, command_folder_remove),
+        cmocka_unit_test_setup_teardown(keys_headers_and_separators, reset, command_folder_remove),
+        cmocka_unit_test_setup_teardown(a_failed_record_is_status_1, reset, command_folder_remove),
+        cmocka_unit_test_setup_teardown(mistakes_name_the_line_or_the_option, reset, command_folder_remove),
+        cmocka_unit_test_setup_teardown(times_bound_what_is_read, reset, command_folder_remove),
+        cmocka_unit_test_setup_teardown(removed_records_are_said_and_skipped, reset, command_folder_remove),
+        cmocka_unit_test_setup_teardown(following_ends_with_130_after_ctrl_c_and_0_after_sigterm, reset, command_folder_remove),
+        cmocka_unit_test_setup_teardown(topics_are_checked_before_they_are_sent, reset, command_folder_remove),
+        cmocka_unit_test_setup_teardown(telemetry_is_read_back_by_another_process, reset, command_folder_remove),
+        cmocka_unit_test_setup_teardown(telemetry_fails_when_a_record_is_doubled, reset, command_folder_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* log verify and dump over a data directory made of known batches: what is good, what is damaged, what is not there. */
+#include "control/cli/commands.h"
+#include "shm/batch/batch.h"
+#include "tests/support/run_command.h"
+#include "tests/support/segment_image.h"
+
+#include <sys/stat.h>
+
+static struct image image;
+static char log_path[256], partition[128];
+
+static void put(const char *suffix, const void *bytes, size_t count)
+{
+    char path[256], name[MR_SEGMENT_NAME_BYTES_MAX];
+
+    mr_segment_name(name, IMAGE_BASE_OFFSET, suffix);
+    snprintf(path, sizeof path, "%s/%s", partition, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, count, file), count);
+    fclose(file);
+    if (strcmp(suffix, "log") == 0)
+        snprintf(log_path, sizeof log_path, "%s", path);
+}
+
+static int make_log(void **state)
+{
+    if (command_folder_make(state) != 0)
+        return 1;
+    snprintf(partition, sizeof partition, "%s/data", folder);
+    mkdir(partition, 0700);
+    snprintf(partition, sizeof partition, "%s/data/t-0", folder);
+    mkdir(partition, 0700);
+    image_init(&image);
+    for (int i = 0; i < 5; i++)
+        image_append(&image, 3, 20, 'a');
+    put("log", image.log, image.log_end);
+    put("sidecar", image.side, image.side_end);
+    return 0;
+}
+
+static char *data(void)
+{
+    static char path[128];
+
+    snprintf(path, sizeof path, "%s/data", folder);
+    return path;
+}
+
+static void good_logs_are_good_by_every_name(void **state)
+{
+    const char *const paths[] = {data(), partition, log_path};
+
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(RUN(mr_cmd_log, "", "verify", paths[i]), MR_CLI_DONE);
+        says("partitions=1 records=15 bytes=");
+        says("errors=0");
+        assert_non_null(strstr(out, "15 records in 5 batches, 1 segments, offsets 1000 to 1015\n"));
+    }
+    assert_int_equal(RUN(mr_cmd_log, "", "verify", "-q", data()), MR_CLI_DONE);
+    assert_string_equal(out, "");
+    assert_int_equal(RUN(mr_cmd_log, "", "verify", "--json", data()), MR_CLI_DONE);
+    assert_non_null(strstr(out, "\"records\":15,"));
+    assert_int_equal(out[0], '[');
+}
+
+static void one_flipped_bit_is_status_1_and_names_file_and_offset(void **state)
+{
+    image.log[image.position[1] + 70] ^= 4;
+    put("log", image.log, image.log_end);
+    assert_int_equal(RUN(mr_cmd_log, "", "verify", "-q", data()), MR_CLI_FAILED);
+    assert_non_null(strstr(out, "ERROR: "));
+    assert_non_null(strstr(out, log_path));
+    assert_non_null(strstr(out, "offset 1003: "));
+    assert_non_null(strstr(out, "BAD "));
+}
+
+static void a_folder_without_a_log_says_what_to_name(void **state)
+{
+    assert_int_equal(RUN(mr_cmd_log, "", "verify", folder), MR_CLI_FAILED);
+    says("name a data directory, a partition's directory or a .log file");
+    assert_int_equal(RUN(mr_cmd_log, "", "verify", "/nonexistent"), MR_CLI_FAILED);
+    says("cannot read '/nonexistent'");
+    assert_int_equal(RUN(mr_cmd_log, "", "verify"), MR_CLI_USAGE);
+}
+
+static void dump_prints_a_line_a_batch(void **state)
+{
+    uint32_t lines = 0;
+
+    assert_int_equal(RUN(mr_cmd_log, "", "dump", log_path, "--from", "1003", "-n", "2"), MR_CLI_DONE);
+    for (const char *at = strstr(out, "baseOffset: "); at != NULL; at = strstr(at + 1, "baseOffset: "))
+        lines++;
+    assert_int_equal(lines, 2);
+    assert_non_null(strstr(out, "baseOffset: 1003"));
+    assert_int_equal(RUN(mr_cmd_log, "", "dump", log_path, "--values"), MR_CLI_DONE);
+    assert_non_null(strstr(out, "aaaaaaaaaaaaaaaaaaaa"));
+    assert_int_equal(RUN(mr_cmd_log, "", "dump", log_path, "--from", "x"), MR_CLI_USAGE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(good_logs_are_good_by_every_name, make_log, command_folder_remove),
+        cmocka_unit_test_setup_teardown(one_flipped_bit_is_status_1_and_names_file_and_offset, make_log, command_folder_remove),
+        cmocka_unit_test_setup_teardown(a_folder_without_a_log_says_what_to_name, make_log, command_folder_remove),
+        cmocka_unit_test_setup_teardown(dump_prints_a_line_a_batch, make_log, command_folder_remove),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
