@@ -517,6 +517,67 @@ static void equal_seeds_live_equal_lives_and_cuts_leave_nothing_pending(void **s
     assert_true(changes > 95);
 }
 
+#define MODEL_BYTES 100000u
+
+/** The file must read as the model says, and, when it was just synced, must do so after any cut. */
+static void compare_with_model(const char *path, const uint8_t *model, uint64_t bytes, bool is_synced)
+{
+    static uint8_t whole[MODEL_BYTES];
+    assert_int_equal(mr_sim_disk_read_path(machine, path, whole, sizeof whole, 0), bytes);
+    assert_memory_equal(whole, model, bytes);
+    if (!is_synced)
+        return;
+    struct mr_sim_disk_machine *image = cut_image();
+    assert_int_equal(mr_sim_disk_read_path(image, path, whole, sizeof whole, 0), bytes);
+    assert_memory_equal(whole, model, bytes);
+    mr_sim_disk_machine_close(image);
+}
+
+static void reads_follow_a_naive_model_and_synced_files_survive(void **state)
+{
+    static uint8_t model[MODEL_BYTES];
+    for (uint32_t round = 0; round < 100; round++) {
+        char path[16];
+        uint64_t bytes = 0;
+        snprintf(path, sizeof path, "/f%u", round);
+        int file = create_durable(path);
+        memset(model, 0, sizeof model);
+        for (uint32_t step = 0; step < 60; step++) {
+            uint64_t at = mr_random_below(&draws, 60000), count = 1 + mr_random_below(&draws, MR_BLOCK_BYTES - 1);
+            const uint8_t *from = mr_random_chance(&draws, 1, 2) ? block_a : block_b;
+            uint64_t operation = mr_random_below(&draws, 6);
+            if (operation == 0) {
+                assert_int_equal(mr_disk_write(disk, file, from, count, at), count);
+                memcpy(model + at, from, count);
+                bytes = mr_max_u64(bytes, at + count);
+            } else if (operation <= 2) {
+                at = mr_align_down(at, MR_BLOCK_BYTES);
+                write_now(file, at, from, operation == 1 ? MR_DISK_DURABLE : 0);
+                memcpy(model + at, from, MR_BLOCK_BYTES);
+                bytes = mr_max_u64(bytes, at + MR_BLOCK_BYTES);
+            } else if (operation == 3) {
+                assert_int_equal(mr_disk_truncate(disk, file, at), 0);
+                memset(model + at, 0, sizeof model - at);
+                bytes = at;
+            } else if (operation == 4) {
+                assert_int_equal(mr_disk_allocate(disk, file, at, count), 0);
+                bytes = mr_max_u64(bytes, at + count);
+            } else {
+                assert_int_equal(mr_disk_sync(disk, file), 0);
+            }
+            compare_with_model(path, model, bytes, operation == 5);
+            if (operation == 1) { /* a durable write is there after any cut, whatever becomes of the rest */
+                struct mr_sim_disk_machine *image = cut_image();
+                assert_int_equal(mr_sim_disk_read_path(image, path, got, MR_BLOCK_BYTES, at), MR_BLOCK_BYTES);
+                assert_memory_equal(got, from, MR_BLOCK_BYTES);
+                mr_sim_disk_machine_close(image);
+            }
+        }
+        assert_int_equal(mr_disk_close(disk, file), 0);
+        assert_int_equal(mr_disk_unlink(disk, path), 0);
+    }
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -540,6 +601,7 @@ int main(void)
         CASE(a_dark_machine_answers_nothing_until_the_cut),
         CASE(the_watcher_sees_every_operation),
         CASE(a_clone_and_its_origin_do_not_touch_each_other),
+        CASE(reads_follow_a_naive_model_and_synced_files_survive),
         CASE(equal_seeds_live_equal_lives_and_cuts_leave_nothing_pending),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
