@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From "the log has it" to "the producer knows". An ack is written at once where its level is reached with the append; else it waits at its
+ * partition for the watermark, and when the completion ring is full, in its ring's backlog. Frames of one drain form a group, and the
+ * ring's space is released group by group, so that what a producer must be able to send again is never overwritten. */
+#include "dataplane/reactor/reactor_internal.h"
+
+#include <unistd.h>
+
+static void wake(int eventfd)
+{
+    uint64_t one = 1;
+    ssize_t ignored = write(eventfd, &one, sizeof one); /* full counter: the client has been told */
+    (void)ignored;
+}
+
+static struct mr_ack *take_ack(struct mr_reactor *reactor, struct mr_ring_session *ring, const struct mr_ack *content)
+{
+    struct mr_ack *ack = reactor->ack_free;
+    mr_assert(ack != NULL); /* drain looks for room before it takes frames */
+    reactor->ack_free = ack->next;
+    reactor->ack_free_count--;
+    *ack = *content;
+    ack->next = NULL;
+    ring->acks_outstanding++;
+    ring->group[ack->group % MR_GROUPS].pending++;
+    return ack;
+}
+
+static void give_ack(struct mr_reactor *reactor, struct mr_ring_session *ring, struct mr_ack *ack)
+{
+    ring->acks_outstanding--;
+    ring->group[ack->group % MR_GROUPS].pending--;
+    ack->next = reactor->ack_free;
+    reactor->ack_free = ack;
+    reactor->ack_free_count++;
+}
+
+void reactor_release_groups(struct mr_ring_session *ring)
+{
+    uint64_t position = ring->ring.released;
+    while (ring->group_first != ring->group_next && ring->group[ring->group_first % MR_GROUPS].pending == 0) {
+        position = ring->group[ring->group_first % MR_GROUPS].position;
+        ring->group_first++;
+    }
+    mr_ring_release(&ring->ring, position);
+}
+
+static bool complete(struct mr_reactor *reactor, struct mr_ring_session *ring, const struct mr_ack *ack)
+{
+    struct mr_completion completion = {.first_sequence = ack->first_sequence, .base_offset = ack->base_offset, .count = ack->count,
+                                       .handle = ack->handle->number, .error = ack->error, .durability = ack->durability,
+                                       .expected_sequence = ack->expected_sequence};
+    if (!mr_ring_complete(&ring->ring, &completion))
+        return false;
+    if (!ring->completed) {
+        ring->completed = true;
+        ring->touched_next = reactor->touched;
+        reactor->touched = ring;
+    }
+    return true;
+}
+
+static bool merges(const struct mr_ack *into, const struct mr_ack *ack)
+{
+    return into->handle == ack->handle && into->error == ack->error && into->durability == ack->durability &&
+           into->group == ack->group && into->first_sequence + into->count == ack->first_sequence &&
+           (into->base_offset < 0 ? ack->base_offset < 0 : into->base_offset + (int64_t)into->count == ack->base_offset);
+}
+
+static void push_backlog(struct mr_ring_session *ring, struct mr_ack *ack)
+{
+    ack->next = NULL;
+    if (ring->backlog_last != NULL)
+        ring->backlog_last->next = ack;
+    else
+        ring->backlog_first = ack;
+    ring->backlog_last = ack;
+}
+
+/* Something to tell now: into the completion ring, or behind what already waits for room there. */
+void reactor_answer(struct mr_reactor *reactor, struct mr_ring_session *ring, const struct mr_ack *ack)
+{
+    if (ring->backlog_first == NULL && complete(reactor, ring, ack))
+        return;
+    if (ring->backlog_last != NULL && merges(ring->backlog_last, ack)) {
+        ring->backlog_last->count += ack->count;
+        return;
+    }
+    push_backlog(ring, take_ack(reactor, ring, ack));
+}
+
+bool reactor_flush_backlog(struct mr_reactor *reactor, struct mr_ring_session *ring)
+{
+    bool any = false;
+    while (ring->backlog_first != NULL && complete(reactor, ring, ring->backlog_first)) {
+        struct mr_ack *ack = ring->backlog_first;
+        ring->backlog_first = ack->next;
+        if (ring->backlog_first == NULL)
+            ring->backlog_last = NULL;
+        give_ack(reactor, ring, ack);
+        any = true;
+    }
+    if (any)
+        reactor_release_groups(ring);
+    return any;
+}
+
+/* @return false when it is committed already: answer it. */
+bool reactor_ack_later(struct mr_reactor *reactor, struct mr_topic_partition *partition, const struct mr_ack *ack)
+{
+    struct mr_ack *last = partition->waiting_last;
+    if (mr_partition_committed(partition->log, NULL) >= ack->end_offset)
+        return false;
+    if (last != NULL && merges(last, ack)) {
+        last->count += ack->count;
+        last->end_offset = ack->end_offset;
+        return true;
+    }
+    struct mr_ack *waiting = take_ack(reactor, ack->handle->ring, ack);
+    if (last != NULL)
+        last->next = waiting;
+    else
+        partition->waiting_first = waiting;
+    partition->waiting_last = waiting;
+    return true;
+}
+
+static void pop_waiting(struct mr_reactor *reactor, struct mr_topic_partition *partition)
+{
+    struct mr_ack *ack = partition->waiting_first;
+    struct mr_ring_session *ring = ack->handle->ring;
+    partition->waiting_first = ack->next;
+    if (partition->waiting_first == NULL)
+        partition->waiting_last = NULL;
+    if (ring->closing || ring->poisoned || (ring->backlog_first == NULL && complete(reactor, ring, ack))) {
+        give_ack(reactor, ring, ack);
+        reactor_release_groups(ring);
+    } else {
+        push_backlog(ring, ack);
+    }
+}
+
+void reactor_advance(struct mr_reactor *reactor, struct mr_topic_partition *partition)
+{
+    uint64_t committed = mr_partition_committed(partition->log, NULL);
+    while (partition->waiting_first != NULL && partition->waiting_first->end_offset <= committed)
+        pop_waiting(reactor, partition);
+    if (partition->armed != NULL)
+        reactor_wake_armed(reactor, partition);
+}
+
+void reactor_fail_waiting(struct mr_reactor *reactor, struct mr_topic_partition *partition, int32_t error, uint64_t before_ns)
+{
+    while (partition->waiting_first != NULL && partition->waiting_first->deadline_ns <= before_ns) {
+        partition->waiting_first->error = error;
+        partition->waiting_first->base_offset = -1;
+        pop_waiting(reactor, partition);
+    }
+}
+
+void reactor_wake_armed(struct mr_reactor *reactor, struct mr_topic_partition *partition)
+{
+    uint64_t visible = mr_load_relaxed(&partition->head->visible); /* ours */
+    struct mr_handle **at = &partition->armed;
+    while (*at != NULL) {
+        struct mr_handle *handle = *at;
+        if (visible <= handle->armed_offset) {
+            at = &handle->armed_next;
+            continue;
+        }
+        *at = handle->armed_next;
+        handle->armed = false;
+        wake(handle->ring->wake);
+        reactor_count(&reactor->counters.wakes, 1);
+    }
+}
+
+/* Clients that sleep for acks store `sleeping`, fence, poll once more and sleep; we have written completions, fence once for all rings of
+ * this pass, and look: one of the two sees the other. */
+void reactor_wake_sleepers(struct mr_reactor *reactor)
+{
+    if (reactor->touched == NULL)
+        return;
+    mr_fence_seq_cst();
+    for (struct mr_ring_session *ring = reactor->touched; ring != NULL; ring = ring->touched_next) {
+        ring->completed = false;
+        if (mr_load_relaxed(&ring->ring.client->sleeping) != 0) {
+            wake(ring->wake);
+            reactor_count(&reactor->counters.wakes, 1);
+        }
+    }
+    reactor->touched = NULL;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Between the log, which only says what it wants, and the disk, the steward and the readers' pins. */
+#include "dataplane/reactor/reactor_internal.h"
+
+#include <stdlib.h>
+
+#include "shm/base/logging.h"
+
+static struct mr_log_event *next_event(struct mr_reactor *reactor)
+{
+    mr_assert(reactor->event_count < MR_EVENTS);
+    return &reactor->events[reactor->event_count++];
+}
+
+static bool is_pinned(const struct mr_freeing *freeing)
+{
+    uint64_t sequence = mr_load_relaxed(&freeing->extent.memory->sequence);
+    for (const struct mr_subscriber *reader = freeing->partition->subscribers; reader != NULL; reader = reader->next)
+        for (uint32_t i = 0; i < MR_PINS_PER_PARTITION; i++)
+            if (mr_load_relaxed(&reader->pins[i]) == sequence)
+                return true;
+    return false;
+}
+
+/* The log took these out of the directory. A reader stores its pin, fences and looks at the directory; we have cleared the directory, fence
+ * here and read the pins: one of the two sees the other. */
+void reactor_recheck_freeing(struct mr_reactor *reactor)
+{
+    mr_fence_seq_cst();
+    for (uint32_t i = 0; i < reactor->freeing_count && reactor->event_count < MR_EVENTS / 2;) {
+        struct mr_freeing *freeing = &reactor->freeing[i];
+        if (is_pinned(freeing)) {
+            i++;
+            continue;
+        }
+        struct mr_log_event *event = next_event(reactor);
+        *event = (struct mr_log_event){.kind = MR_LOG_EVENT_EXTENT_FREE, .partition = freeing->partition->log, .extent = freeing->extent};
+        *freeing = reactor->freeing[--reactor->freeing_count];
+        reactor->log_due = true;
+    }
+}
+
+static MR_COLD void free_later(struct mr_reactor *reactor, struct mr_topic_partition *partition, const struct mr_log_live_extent *extent)
+{
+    if (reactor->freeing_count == reactor->freeing_capacity) {
+        uint32_t capacity = reactor->freeing_capacity == 0 ? 256 : 2 * reactor->freeing_capacity;
+        struct mr_freeing *grown = realloc(reactor->freeing, capacity * sizeof *grown);
+        mr_assert(grown != NULL); /* a few bytes per live extent; without them nothing is left to run on */
+        reactor->freeing = grown;
+        reactor->freeing_capacity = capacity;
+    }
+    reactor->freeing[reactor->freeing_count++] = (struct mr_freeing){.partition = partition, .extent = *extent};
+    reactor->recheck_ns = reactor->now_ns;
+}
+
+static MR_COLD void go_offline(struct mr_reactor *reactor, const struct mr_log_action *action)
+{
+    for (uint32_t i = 0; i < reactor->partition_count; i++) {
+        struct mr_topic_partition *partition = reactor->partitions[i];
+        bool meant = action->partition != NULL ? partition->log == action->partition : partition->directory == action->directory;
+        if (meant)
+            reactor_fail_waiting(reactor, partition, MR_COMPLETION_OFFLINE, UINT64_MAX);
+    }
+    if (action->partition == NULL)
+        mr_say_error("log directory %u is offline after a failed write (error %d): its partitions take no records and acknowledge none; "
+                     "check the disk, then restart millraced", action->directory, -action->result);
+}
+
+static void carry_out(struct mr_reactor *reactor, const struct mr_log_action *action)
+{
+    struct mr_topic_partition *partition = action->partition != NULL ? mr_partition_context(action->partition) : NULL;
+    switch (action->kind) {
+    case MR_LOG_ACTION_WRITE:
+        mr_assert(reactor->write_count < MR_WRITES);
+        reactor->writes[reactor->write_count++] = action->write;
+        break;
+    case MR_LOG_ACTION_ADVANCED:
+        reactor_advance(reactor, partition);
+        break;
+    case MR_LOG_ACTION_FREE_EXTENT:
+        free_later(reactor, partition, &action->extent);
+        break;
+    case MR_LOG_ACTION_OFFLINE:
+        go_offline(reactor, action);
+        break;
+    default: {
+        struct mr_steward_job job = {.action = *action, .partition = partition};
+        bool sent = mr_mailbox_send(reactor->options.jobs, &job);
+        mr_assert(sent); /* room was looked at before the step */
+        mr_bell_ring(reactor->options.jobs->bell);
+    }
+    }
+}
+
+static void submit(struct mr_reactor *reactor)
+{
+    uint32_t taken = mr_disk_submit(reactor->options.disk, reactor->writes, reactor->write_count);
+    reactor->write_count -= taken;
+    if (taken > 0 && reactor->write_count > 0)
+        memmove(reactor->writes, reactor->writes + taken, reactor->write_count * sizeof reactor->writes[0]);
+}
+
+bool reactor_poll_disk(struct mr_reactor *reactor)
+{
+    struct mr_disk_completion completions[64];
+    uint32_t room = MR_EVENTS - reactor->event_count;
+    uint32_t count = mr_disk_poll(reactor->options.disk, completions, room < 64 ? room : 64);
+    for (uint32_t i = 0; i < count; i++)
+        *next_event(reactor) = (struct mr_log_event){.kind = MR_LOG_EVENT_WRITE, .tag = completions[i].tag, .result = completions[i].result};
+    return count > 0;
+}
+
+bool reactor_step_log(struct mr_reactor *reactor)
+{
+    struct mr_log_action actions[MR_ACTIONS];
+    uint32_t count;
+
+    if (reactor->write_count > 0)
+        submit(reactor);
+    if (reactor->event_count == 0 && !reactor->log_due && reactor->now_ns < reactor->log_next_ns)
+        return false;
+    reactor->log_due = false;
+    do {
+        /* What the log asks for must find room: else it waits, and asks the same in the next pass. */
+        if (mr_mailbox_room(reactor->options.jobs) < MR_ACTIONS || reactor->write_count + MR_ACTIONS > MR_WRITES) {
+            reactor->log_due = true;
+            break;
+        }
+        count = mr_log_step(reactor->log, reactor->now_ns, reactor->wall_ms, reactor->events, reactor->event_count, actions, MR_ACTIONS);
+        reactor->event_count = 0;
+        for (uint32_t i = 0; i < count; i++)
+            carry_out(reactor, &actions[i]);
+    } while (count == MR_ACTIONS);
+    if (reactor->write_count > 0)
+        submit(reactor);
+    reactor->log_next_ns = mr_log_next_ns(reactor->log);
+    return true;
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Waiting well: spin while the next record is likely near, yield so that on a machine with more threads than cores the others run, then
+ * sleep until a doorbell, a message, a disk completion or a deadline.
+ *
+ * A ring is cold when its client must ring the doorbell after a commit. The order that makes this safe: store `cold`, membarrier (the
+ * client's store of a frame and its load of `cold` are then ordered as if it had fenced; a client that could not register fences by
+ * itself), look at the ring once more. */
+#include "dataplane/reactor/reactor_internal.h"
+
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+void reactor_make_hot(struct mr_reactor *reactor, struct mr_ring_session *ring)
+{
+    if (!ring->cold)
+        return;
+    struct mr_ring_session *other = reactor->rings[reactor->hot_count];
+    uint32_t index = ring->list_index;
+    reactor->rings[index] = other;
+    other->list_index = index;
+    reactor->rings[reactor->hot_count] = ring;
+    ring->list_index = reactor->hot_count++;
+    ring->cold = false;
+    ring->active_ns = reactor->now_ns;
+    mr_store_relaxed(&ring->ring.daemon->cold, 0);
+}
+
+static void cool(struct mr_reactor *reactor, struct mr_ring_session *ring)
+{
+    struct mr_ring_session *last = reactor->rings[--reactor->hot_count];
+    uint32_t index = ring->list_index;
+    reactor->rings[index] = last;
+    last->list_index = index;
+    reactor->rings[reactor->hot_count] = ring;
+    ring->list_index = reactor->hot_count;
+    ring->cold = true;
+    mr_store_relaxed(&ring->ring.daemon->cold, 1);
+}
+
+/* @param all every hot ring (before sleep), else those that have been quiet for long. Rings with something in them come back hot. */
+void reactor_make_cold(struct mr_reactor *reactor, bool all)
+{
+    uint32_t before = reactor->hot_count;
+    for (uint32_t i = 0; i < reactor->hot_count;) {
+        struct mr_ring_session *ring = reactor->rings[i];
+        if (ring->backlog_first == NULL && (all || reactor->now_ns - ring->active_ns > MR_COLD_NS))
+            cool(reactor, ring);
+        else
+            i++;
+    }
+    if (reactor->hot_count == before)
+        return;
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) != 0)
+        mr_fence_seq_cst(); /* refused: the door has told clients to fence */
+    uint32_t after = reactor->hot_count;
+    for (uint32_t i = after; i < before; i++) {
+        struct mr_ring_session *ring = reactor->rings[i];
+        if (!mr_ring_is_empty(&ring->ring) && !ring->poisoned)
+            reactor_make_hot(reactor, ring); /* swaps within [after, before): what comes to i was looked at, or is at i + 1 */
+    }
+}
+
+/* Take what epoll reports. Only rings carry a pointer; bell and disk are looked at by every pass anyway. */
+static void take_events(struct mr_reactor *reactor, int timeout_ms)
+{
+    struct epoll_event events[64];
+    int count = epoll_wait(reactor->epoll, events, MR_COUNT_OF(events), timeout_ms);
+    for (int i = 0; i < count; i++)
+        if (events[i].data.ptr != NULL)
+            reactor_make_hot(reactor, events[i].data.ptr);
+}
+
+static int timeout_ms(const struct mr_reactor *reactor)
+{
+    uint64_t until = reactor->log_next_ns;
+    if (reactor->freeing_count > 0 && reactor->recheck_ns < until)
+        until = reactor->recheck_ns;
+    if (reactor->hot_count > 0 && reactor->now_ns + MR_RECHECK_NS < until)
+        until = reactor->now_ns + MR_RECHECK_NS; /* a ring that waits for memory, or whose client does not poll */
+    if (until == UINT64_MAX)
+        return -1;
+    if (until <= reactor->now_ns)
+        return 0;
+    uint64_t ms = (until - reactor->now_ns + 999999) / 1000000;
+    return ms > 1000 ? 1000 : (int)ms;
+}
+
+static void sleep_now(struct mr_reactor *reactor)
+{
+    reactor_make_cold(reactor, true);
+    mr_bell_sleep(reactor->options.bell);
+    bool mail = mr_load_acquire(&reactor->options.messages->tail) != mr_load_relaxed(&reactor->options.messages->head) ||
+                mr_load_acquire(&reactor->options.answers->tail) != mr_load_relaxed(&reactor->options.answers->head);
+    bool full = false; /* a hot ring after make_cold has frames: drain them unless it only waits for room */
+    for (uint32_t i = 0; i < reactor->hot_count; i++)
+        full |= !reactor->rings[i]->starved && reactor->rings[i]->stalled_ns == 0 && !mr_ring_is_empty(&reactor->rings[i]->ring);
+    if (!mail && !full) {
+        reactor_count(&reactor->counters.sleeps, 1);
+        take_events(reactor, timeout_ms(reactor));
+    }
+    mr_bell_wake(reactor->options.bell);
+}
+
+void reactor_idle(struct mr_reactor *reactor)
+{
+    uint64_t idle_ns = reactor->now_ns - reactor->active_ns;
+    if (reactor->options.idle == MILLRACE_IDLE_BUSY) {
+        /* Doorbells of cold rings are looked at now and then; 1024 empty passes are some 50 us. */
+        if (reactor->hot_count < reactor->ring_count && (mr_load_relaxed(&reactor->counters.passes) & 1023) == 0)
+            take_events(reactor, 0);
+        mr_cpu_relax();
+    } else if (reactor->options.idle == MILLRACE_IDLE_SLEEP || idle_ns > MR_YIELD_NS) {
+        sleep_now(reactor);
+    } else if (idle_ns > MR_SPIN_NS) {
+        if (reactor->hot_count < reactor->ring_count && (mr_load_relaxed(&reactor->counters.passes) & 63) == 0)
+            take_events(reactor, 0);
+        sched_yield();
+    } else {
+        mr_cpu_relax();
+    }
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A reactor: one thread that owns partitions and the session rings that lead to them. A pass of it:
+ *
+ *   mailboxes -> drain hot rings into batches -> finish batches, ack -> disk completions -> log step -> carry out its actions
+ *
+ * The door talks to it by message and gets replies; the steward answers what its log asked for. Nothing else reaches its state.
+ * With nothing to do it spins, yields, then sleeps (millrace.idle); before it sleeps every ring is cold (shm/abi/ring.h). */
+#ifndef MR_DATAPLANE_REACTOR_H
+#define MR_DATAPLANE_REACTOR_H
+
+#include "dataplane/log/log.h"
+#include "dataplane/mailbox/mailbox.h"
+#include "dataplane/node/topic.h"
+#include "dataplane/steward/steward.h"
+#include "drivers/clock/clock.h"
+#include "shm/ring/ring.h"
+
+struct mr_reactor;
+struct mr_ring_session;
+
+enum mr_handle_kind {
+    MR_HANDLE_PRODUCER = 1,
+    MR_HANDLE_CONSUMER = 2,
+};
+
+/** What a frame's handle means: one partition to one producer or consumer. Made by the door, the reactor's from ADD on. */
+struct mr_handle {
+    struct mr_topic_partition *partition; /* NULL, or of another reactor: NOT_OWNER */
+    struct mr_ring_session *ring;
+    struct mr_producer *producer; /* found at the first frame; NULL without idempotence */
+    int64_t producer_id;
+    int16_t producer_epoch;
+    uint8_t kind, acks;
+    uint32_t number;
+    bool resolved, fenced;
+    /* consumer: */
+    bool armed;
+    uint64_t armed_offset;
+    struct mr_handle *armed_next;
+};
+
+/** Where a reader's pins for one partition lie; hostile memory, read only. Made by the door. */
+struct mr_subscriber {
+    struct mr_subscriber *next;      /* in the reactor's list of the partition */
+    struct mr_subscriber *door_next; /* in the door's */
+    struct mr_topic_partition *partition;
+    const _Atomic uint64_t *pins; /* MR_PINS_PER_PARTITION words */
+    void *session;                /* the door's */
+    uint32_t consumer;
+};
+
+enum mr_reactor_message_kind {
+    MR_REACTOR_ADD_TOPIC = 1, /* topic, recovered[partition] or NULL */
+    MR_REACTOR_ADD_RING,      /* ring */
+    MR_REACTOR_SET_HANDLES,   /* ring, handles, handle_count; reply gives the old table back */
+    MR_REACTOR_CLOSE_RING,    /* ring: drain what is committed, then reply when no ack is outstanding */
+    MR_REACTOR_SUBSCRIBE,     /* subscriber */
+    MR_REACTOR_UNSUBSCRIBE,   /* subscriber; reply: no longer read */
+    MR_REACTOR_FIND_SEGMENT,  /* partition, offset, context */
+    MR_REACTOR_STOP,          /* bring everything in place; reply when done, then the thread ends */
+};
+
+struct mr_reactor_message {
+    uint32_t kind;
+    uint32_t handle_count;
+    struct mr_topic *topic;
+    const struct mr_log_recovered *const *recovered;
+    struct mr_ring_session *ring;
+    struct mr_handle **handles;
+    struct mr_subscriber *subscriber;
+    struct mr_topic_partition *partition;
+    uint64_t offset;
+    void *context;
+};
+
+/** What the reactor answers: the message's kind and objects, and a result. */
+struct mr_reactor_reply {
+    uint32_t kind;
+    int32_t result;
+    uint32_t reactor;
+    struct mr_topic *topic;
+    struct mr_ring_session *ring;
+    struct mr_handle **handles;
+    struct mr_subscriber *subscriber;
+    struct mr_topic_partition *partition;
+    void *context;
+    struct mr_log_segment segment; /* FIND_SEGMENT */
+    uint64_t inplace_position, inplace_offset;
+};
+
+/** POISONED comes by itself: the door closes the session. */
+#define MR_REACTOR_POISONED 100u
+
+struct mr_reactor_options {
+    uint32_t index;
+    int cpu; /* -1: not pinned */
+    uint32_t idle; /* enum millrace_idle */
+    uint64_t delivery_timeout_ms;
+    struct mr_clock *clock;
+    struct mr_disk *disk;
+    struct mr_log_options log;
+    struct mr_mailbox *messages; /* struct mr_reactor_message; received */
+    struct mr_mailbox *answers;  /* struct mr_log_event from the steward; received */
+    struct mr_mailbox *jobs;     /* struct mr_steward_job; sent */
+    struct mr_mailbox *replies;  /* struct mr_reactor_reply to the door; sent */
+    struct mr_bell *bell;        /* our own */
+};
+
+int mr_reactor_start(struct mr_reactor **reactor, const struct mr_reactor_options *options, struct millrace_error *err) MR_MUST_USE;
+
+/** After the reply to MR_REACTOR_STOP. */
+void mr_reactor_join(struct mr_reactor *reactor);
+
+/**
+ * A ring as the reactor sees it; made by the door, given by ADD_RING, back by the reply to CLOSE_RING.
+ * @param doorbell, wake eventfds, the door's
+ */
+struct mr_ring_session *mr_ring_session_new(void *memory, struct mr_ring_shape shape, int doorbell, int wake, void *session, uint32_t reactor);
+void mr_ring_session_free(struct mr_ring_session *ring);
+void *mr_ring_session_owner(const struct mr_ring_session *ring);
+enum mr_poison_reason mr_ring_session_reason(const struct mr_ring_session *ring);
+
+/** Shown by metrics and asked by tests; relaxed reads from any thread. */
+struct mr_reactor_counters {
+    _Atomic uint64_t passes, frames, acks, bad_frames, duplicates, out_of_order, sleeps, wakes, stalls;
+};
+const struct mr_reactor_counters *mr_reactor_counters(const struct mr_reactor *reactor);
+
+#endif

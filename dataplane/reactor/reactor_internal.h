@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MR_REACTOR_INTERNAL_H
+#define MR_REACTOR_INTERNAL_H
+
+#include <pthread.h>
+
+#include "dataplane/reactor/reactor.h"
+
+#define MR_DRAIN_FRAMES   128u   /* one busy session cannot hold the reactor */
+#define MR_GROUPS         4096u  /* drains of a ring whose acks are outstanding; beyond, the ring waits */
+#define MR_ACKS           65536u /* per reactor */
+#define MR_ACKS_PER_RING  16384u /* a client that never polls its completions stops itself, not the others */
+#define MR_ACTIONS        64u
+#define MR_EVENTS         256u
+#define MR_WRITES         512u   /* waiting for room in the disk's queue */
+#define MR_SPIN_NS        50000u
+#define MR_YIELD_NS       1000000u
+#define MR_COLD_NS        1000000000u /* an idle ring goes cold even while its reactor is busy */
+#define MR_RECHECK_NS     1000000u    /* pinned extents, stalled rings */
+#define MR_HOUSEKEEP_NS   100000000u  /* delivery time-outs, cold rings */
+
+/** An acknowledgement that waits: for a watermark, or for room in the completion ring. */
+struct mr_ack {
+    struct mr_ack *next;
+    struct mr_handle *handle;
+    uint64_t first_sequence;
+    uint64_t end_offset;
+    int64_t base_offset;
+    uint64_t deadline_ns;
+    uint32_t count;
+    uint32_t group;
+    int32_t error;
+    uint32_t durability;
+    uint64_t expected_sequence;
+};
+
+/** Frames that one drain took: their space is free when all their acks are written. */
+struct mr_group {
+    uint64_t position;
+    uint32_t pending;
+};
+
+struct mr_ring_session {
+    struct mr_ring_consumer ring;
+    struct mr_handle **handles;
+    uint32_t handle_count;
+    uint32_t group_first, group_next; /* mod MR_GROUPS */
+    struct mr_ack *backlog_first, *backlog_last; /* done, but the completion ring is full */
+    uint32_t acks_outstanding;
+    uint32_t list_index; /* in reactor->rings */
+    bool cold, closing, poisoned, completed, starved;
+    uint64_t active_ns; /* when a frame was last found */
+    uint64_t stalled_ns; /* since when the first frame waits for memory; 0: it does not */
+    int doorbell, wake;
+    uint32_t reactor;
+    void *owner;
+    struct mr_ring_session *touched_next;
+    struct mr_group group[MR_GROUPS];
+};
+
+/** An extent that the log wants to reuse and a reader may still read. */
+struct mr_freeing {
+    struct mr_topic_partition *partition;
+    struct mr_log_live_extent extent;
+};
+
+struct mr_reactor {
+    struct mr_reactor_options options;
+    struct mr_log *log;
+    pthread_t thread;
+    int epoll;
+    uint64_t now_ns, wall_ms;
+    uint64_t active_ns;    /* when a pass last found something to do */
+    uint64_t recheck_ns, housekeep_ns, log_next_ns;
+    bool log_due;
+    bool stopping, stopped;
+
+    struct mr_ring_session **rings; /* all of this reactor; the first hot_count are hot */
+    uint32_t ring_count, hot_count, ring_capacity;
+    struct mr_topic_partition *open_first; /* partitions with an open batch */
+    struct mr_ring_session *touched;       /* rings with new completions in this pass */
+    struct mr_topic_partition **partitions; /* all of this reactor */
+    uint32_t partition_count, partition_capacity;
+
+    struct mr_ack *ack_pool;
+    struct mr_ack *ack_free;
+    uint32_t ack_free_count;
+
+    struct mr_log_event events[MR_EVENTS];
+    uint32_t event_count;
+    struct mr_disk_write writes[MR_WRITES];
+    uint32_t write_count;
+    struct mr_freeing *freeing;
+    uint32_t freeing_count, freeing_capacity;
+
+    struct mr_reactor_counters counters;
+};
+
+/* drain.c */
+bool reactor_drain(struct mr_reactor *reactor, struct mr_ring_session *ring);
+void reactor_poison(struct mr_reactor *reactor, struct mr_ring_session *ring, enum mr_poison_reason reason);
+
+/* acks.c */
+void reactor_answer(struct mr_reactor *reactor, struct mr_ring_session *ring, const struct mr_ack *ack);
+bool reactor_ack_later(struct mr_reactor *reactor, struct mr_topic_partition *partition, const struct mr_ack *ack);
+void reactor_advance(struct mr_reactor *reactor, struct mr_topic_partition *partition);
+void reactor_fail_waiting(struct mr_reactor *reactor, struct mr_topic_partition *partition, int32_t error, uint64_t before_ns);
+bool reactor_flush_backlog(struct mr_reactor *reactor, struct mr_ring_session *ring);
+void reactor_release_groups(struct mr_ring_session *ring);
+void reactor_wake_armed(struct mr_reactor *reactor, struct mr_topic_partition *partition);
+void reactor_wake_sleepers(struct mr_reactor *reactor);
+
+/* actions.c */
+bool reactor_step_log(struct mr_reactor *reactor);
+bool reactor_poll_disk(struct mr_reactor *reactor);
+void reactor_recheck_freeing(struct mr_reactor *reactor);
+
+/* messages.c */
+bool reactor_messages(struct mr_reactor *reactor);
+void reactor_try_close(struct mr_reactor *reactor, struct mr_ring_session *ring);
+void reactor_reply(struct mr_reactor *reactor, const struct mr_reactor_reply *reply);
+
+/* idle.c */
+void reactor_make_hot(struct mr_reactor *reactor, struct mr_ring_session *ring);
+void reactor_make_cold(struct mr_reactor *reactor, bool all);
+void reactor_idle(struct mr_reactor *reactor);
+
+static inline void reactor_count(_Atomic uint64_t *counter, uint64_t by)
+{
+    mr_store_relaxed(counter, mr_load_relaxed(counter) + by); /* one writer */
+}
+
+#endif
