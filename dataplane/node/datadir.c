@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/node/datadir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "dataplane/node/topic.h"
+#include "shm/base/logging.h"
+
+#define LOCK_WAIT_MS 5000
+
+int mr_uuid_random(struct mr_uuid *id)
+{
+    if (getrandom(id->bytes, sizeof id->bytes, 0) != (ssize_t)sizeof id->bytes)
+        return -EIO;
+    id->bytes[6] = (uint8_t)((id->bytes[6] & 0x0f) | 0x40);
+    id->bytes[8] = (uint8_t)((id->bytes[8] & 0x3f) | 0x80);
+    return 0;
+}
+
+static void join(const struct mr_datadir *directory, const char *name, char *path, size_t path_bytes)
+{
+    snprintf(path, path_bytes, "%s/%s", directory->path, name);
+}
+
+static int sync_directory(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int rc = fsync(fd) == 0 ? 0 : -errno;
+    close(fd);
+    return rc;
+}
+
+int mr_datadir_replace(const struct mr_datadir *directory, const char *name, const void *data, size_t bytes, int mode, struct millrace_error *err)
+{
+    char path[600], temporary[620];
+    join(directory, name, path, sizeof path);
+    snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+    if (fd < 0)
+        return mr_err(err, errno, "cannot write '%s': %s; check owner and free space of the directory", temporary, strerror(errno));
+    int rc = 0;
+    for (size_t done = 0; rc == 0 && done < bytes;) {
+        ssize_t n = write(fd, (const char *)data + done, bytes - done);
+        if (n < 0 && errno != EINTR)
+            rc = -errno;
+        else if (n > 0)
+            done += (size_t)n;
+    }
+    if (rc == 0 && (fchmod(fd, (mode_t)mode) != 0 || fsync(fd) != 0))
+        rc = -errno;
+    close(fd);
+    if (rc == 0 && rename(temporary, path) != 0)
+        rc = -errno;
+    if (rc == 0)
+        rc = sync_directory(directory->path);
+    if (rc != 0) {
+        unlink(temporary);
+        return mr_err(err, -rc, "cannot replace '%s': %s; check free space and the disk", path, strerror(-rc));
+    }
+    return 0;
+}
+
+int64_t mr_datadir_read(const struct mr_datadir *directory, const char *name, char **data, struct millrace_error *err)
+{
+    char path[600];
+    struct stat st;
+    join(directory, name, path, sizeof path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return mr_err(err, errno, "cannot read '%s': %s", path, strerror(errno));
+    int64_t rc = fstat(fd, &st) != 0 ? -errno : st.st_size;
+    *data = rc >= 0 ? malloc((size_t)rc + 1) : NULL;
+    if (rc >= 0 && *data == NULL)
+        rc = -ENOMEM;
+    for (int64_t done = 0; rc > 0 && done < rc;) {
+        ssize_t n = read(fd, *data + done, (size_t)(rc - done));
+        if (n < 0 && errno != EINTR)
+            rc = -errno;
+        else if (n == 0)
+            rc = done;
+        else if (n > 0)
+            done += n;
+    }
+    close(fd);
+    if (rc < 0) {
+        free(*data);
+        *data = NULL;
+        return mr_err(err, (int)-rc, "cannot read '%s': %s", path, strerror((int)-rc));
+    }
+    (*data)[rc] = '\0';
+    return rc;
+}
+
+static bool lives(long pid)
+{
+    return pid > 0 && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
+}
+
+static int lock(struct mr_datadir *directory, struct millrace_error *err)
+{
+    char path[600], text[32] = "";
+    join(directory, ".lock", path, sizeof path);
+    directory->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (directory->lock_fd < 0)
+        return mr_err(err, errno, "cannot open '%s': %s; check who owns the directory", path, strerror(errno));
+    for (int waited_ms = 0; flock(directory->lock_fd, LOCK_EX | LOCK_NB) != 0; waited_ms++) {
+        ssize_t n = pread(directory->lock_fd, text, sizeof text - 1, 0);
+        text[n > 0 ? n : 0] = '\0';
+        long pid = strtol(text, NULL, 10);
+        if (errno == EINTR)
+            continue;
+        if (pid != getpid() && lives(pid))
+            return mr_err(err, EBUSY, "data directory '%s' is in use by millraced with pid %ld; stop it first, or use another --data", directory->path,
+                          pid);
+        if (waited_ms == LOCK_WAIT_MS)
+            return mr_err(err, EBUSY, "data directory '%s' is locked and pid %ld is gone: its last writes hang in the kernel; check the disk",
+                          directory->path, pid);
+        usleep(1000);
+    }
+    int used = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    if (ftruncate(directory->lock_fd, 0) != 0 || pwrite(directory->lock_fd, text, (size_t)used, 0) != used)
+        return mr_err(err, errno, "cannot write '%s': %s", path, strerror(errno));
+    return 0;
+}
+
+static const char *property(const char *text, const char *key, char *value, size_t value_bytes)
+{
+    size_t key_bytes = strlen(key);
+    for (const char *line = text; line != NULL && *line != '\0'; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (strncmp(line, key, key_bytes) == 0 && line[key_bytes] == '=') {
+            snprintf(value, value_bytes, "%.*s", (int)strcspn(line + key_bytes + 1, "\r\n"), line + key_bytes + 1);
+            return value;
+        }
+    }
+    return NULL;
+}
+
+static int check_meta(struct mr_datadir *directory, int64_t broker_id, const char *text, struct millrace_error *err)
+{
+    char value[128];
+    if (property(text, "version", value, sizeof value) == NULL || strcmp(value, "1") != 0)
+        return mr_err(err, EINVAL, "'%s/meta.properties' is not of a version that this millraced knows; use another --data", directory->path);
+    if (property(text, "broker.id", value, sizeof value) == NULL || strtoll(value, NULL, 10) != broker_id)
+        return mr_err(err, EINVAL, "data directory '%s' belongs to broker.id=%s, this node is broker.id=%lld; correct broker.id or use another --data",
+                      directory->path, value, (long long)broker_id);
+    if (property(text, "directory.id", value, sizeof value) == NULL || !mr_uuid_parse(value, &directory->id))
+        return mr_err(err, EINVAL, "'%s/meta.properties' has no directory.id: not a Millrace data directory; use another --data", directory->path);
+    return 0;
+}
+
+int mr_datadir_open(struct mr_datadir *directory, const char *path, int64_t broker_id, struct millrace_error *err)
+{
+    char *text = NULL, meta[256], id[33];
+    memset(directory, 0, sizeof *directory);
+    directory->lock_fd = -1;
+    if (snprintf(directory->path, sizeof directory->path, "%s", path) >= (int)sizeof directory->path)
+        return mr_err(err, ENAMETOOLONG, "log.dirs: '%.60s...' is longer than %zu bytes", path, sizeof directory->path - 1);
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return mr_err(err, errno, "cannot make data directory '%s': %s; make it yourself, or name another with --data", path, strerror(errno));
+    if (access(path, R_OK | W_OK | X_OK) != 0)
+        return mr_err(err, errno, "cannot write to data directory '%s': %s; check owner and mode, or name another with --data", path, strerror(errno));
+    int rc = lock(directory, err);
+    if (rc != 0)
+        return rc;
+    struct millrace_error ignored;
+    int64_t bytes = mr_datadir_read(directory, "meta.properties", &text, &ignored);
+    if (bytes >= 0) {
+        rc = check_meta(directory, broker_id, text, err);
+        free(text);
+        return rc;
+    }
+    if (bytes != -ENOENT) {
+        *err = ignored;
+        return (int)bytes;
+    }
+    directory->fresh = true;
+    rc = mr_uuid_random(&directory->id);
+    if (rc != 0)
+        return mr_err(err, -rc, "no random bytes from the kernel");
+    mr_uuid_text(&directory->id, id);
+    int used = snprintf(meta, sizeof meta, "version=1\nbroker.id=%lld\ndirectory.id=%s\n", (long long)broker_id, id);
+    return mr_datadir_replace(directory, "meta.properties", meta, (size_t)used, 0644, err);
+}
+
+void mr_datadir_close(struct mr_datadir *directory)
+{
+    if (directory->lock_fd >= 0)
+        close(directory->lock_fd);
+    directory->lock_fd = -1;
+}
