@@ -3,7 +3,9 @@
 #include "dataplane/reactor/reactor_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "shm/abi/message.h"
 #include "shm/base/logging.h"
 
 static struct mr_log_event *next_event(struct mr_reactor *reactor)

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MR_DOOR_INTERNAL_H
+#define MR_DOOR_INTERNAL_H
+
+#include <sys/types.h>
+
+#include "dataplane/door/door.h"
+#include "shm/abi/message.h"
+
+#define MR_SESSION_PRODUCERS_MAX 256u
+#define MR_SESSION_CONSUMERS_MAX 256u
+#define MR_SESSION_HANDLES_MAX   65536u
+#define MR_SESSIONS_MAX          65536u
+#define MR_COMPLETIONS           1024u
+#define MR_REACTORS_MAX          64u
+
+enum mr_session_state {
+    MR_SESSION_GREETING,
+    MR_SESSION_READY,
+    MR_SESSION_CLOSING,
+};
+
+/** What an unfinished request waits for. */
+enum mr_request_kind {
+    MR_REQUEST_NONE,
+    MR_REQUEST_PRODUCER, /* rings mapped, then handles set */
+    MR_REQUEST_CONSUMER,
+    MR_REQUEST_SEGMENT,
+    MR_REQUEST_TOPIC,
+};
+
+/** Ring memory, one per reactor met. */
+struct mr_session_ring {
+    struct mr_ring_session *ring; /* NULL: none to this reactor */
+    void *memory;
+    int fd;
+    struct mr_ring_shape shape;
+    bool mapped; /* the client has it too: sealed, and with the reactor */
+};
+
+struct mr_session_consumer {
+    bool open;
+    struct mr_topic *topic;
+    uint32_t handle_first;
+    _Atomic uint64_t *pins;
+    uint64_t pins_bytes;
+    int pins_fd;
+    struct mr_subscriber **subscribers; /* [partition], NULL: not subscribed */
+};
+
+struct mr_session_producer {
+    bool open;
+    struct mr_topic *topic;
+};
+
+struct mr_session {
+    struct mr_session *next;
+    struct mr_door *door;
+    enum mr_session_state state;
+    uint64_t id;
+    int socket, pidfd, wake, doorbell;
+    pid_t pid;
+    uid_t uid;
+    char client[64];
+    struct mr_session_ring rings[MR_REACTORS_MAX];
+    struct mr_handle **handles; /* the session's whole table; each ring has a copy of the pointers */
+    uint32_t handle_count;
+    struct mr_session_producer producers[MR_SESSION_PRODUCERS_MAX];
+    struct mr_session_consumer consumers[MR_SESSION_CONSUMERS_MAX];
+    uint32_t replies_awaited; /* from reactors, while CLOSING */
+    uint32_t rings_awaited;
+    /* the request in progress */
+    enum mr_request_kind request_kind;
+    uint64_t request;
+    uint32_t maps_awaited, sets_awaited;
+    uint32_t opening; /* producer or consumer number */
+    struct mr_message_producer_opened producer_opened;
+    struct mr_message_consumer_opened consumer_opened;
+    struct mr_topic *request_topic;
+};
+
+struct mr_door {
+    struct mr_door_options options;
+    char socket_path[108];
+    int listener, epoll;
+    struct mr_session *sessions;
+    uint32_t session_count;
+    uint64_t next_session_id;
+    bool no_membarrier;
+    uint32_t stops_awaited;
+    struct mr_topic *creating; /* a topic that reactors are taking up */
+    uint32_t creating_awaited;
+    int32_t creating_result;
+    struct mr_session *creator;
+    bool stopping;
+    uint32_t secured_awaited;
+};
+
+/* session.c */
+void door_accept(struct mr_door *door);
+void door_session_readable(struct mr_session *session);
+void door_session_close(struct mr_session *session, const char *why);
+void door_session_poison(struct mr_session *session, enum mr_poison_reason reason);
+void door_session_settle(struct mr_session *session);
+bool door_send(struct mr_session *session, const void *message, const int *fds, uint32_t fd_count);
+void door_send_error(struct mr_session *session, uint64_t request, int code, const char *text);
+void door_send_done(struct mr_session *session, uint64_t request);
+void door_to_reactor(struct mr_door *door, uint32_t reactor, const struct mr_reactor_message *message);
+
+/* rings.c */
+int door_ring_offer(struct mr_session *session, uint32_t reactor, uint32_t submission_bytes, struct millrace_error *err);
+void door_ring_mapped(struct mr_session *session, const struct mr_message_ring_mapped *message);
+void door_ring_free(struct mr_session *session, uint32_t reactor);
+int door_memfd(const char *name, uint64_t bytes, void **memory, struct millrace_error *err);
+int door_memfd_seal(int fd, uint64_t bytes);
+
+/* open.c */
+void door_open_producer(struct mr_session *session, const struct mr_message_open_producer *message);
+void door_open_consumer(struct mr_session *session, const struct mr_message_open_consumer *message);
+void door_open_go_on(struct mr_session *session);
+void door_handles_set(struct mr_session *session, struct mr_handle **old);
+void door_close_producer(struct mr_session *session, const struct mr_message_close *message);
+void door_close_consumer(struct mr_session *session, const struct mr_message_close *message);
+void door_consumer_free(struct mr_session_consumer *consumer);
+
+/* read.c */
+void door_subscribe(struct mr_session *session, const struct mr_message_subscribe *message);
+void door_unsubscribed(struct mr_subscriber *subscriber);
+uint32_t door_unsubscribe_all(struct mr_session *session, struct mr_session_consumer *consumer);
+void door_extent_notice(struct mr_door *door, const struct mr_steward_notice *notice);
+void door_find_segment(struct mr_session *session, const struct mr_message_segment *message);
+void door_segment_found(struct mr_session *session, const struct mr_reactor_reply *reply);
+
+/* topics.c */
+void door_topic_create(struct mr_session *session, const struct mr_message_topic_create *message);
+void door_topic_added(struct mr_door *door, const struct mr_reactor_reply *reply);
+void door_topic_list(struct mr_session *session, const struct mr_message_topic_list *message);
+
+#endif

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening producers and consumers: handles for each partition, rings to the reactors that own them.
+ *
+ *   request -> offer a ring for every owner not met before -> [all RING_MAPPED] -> give each owner the new handle table -> [all replied]
+ *           -> OPENED */
+#include "dataplane/door/door_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "dataplane/node/topic.h"
+#include "shm/base/logging.h"
+
+#define SUBMISSION_BYTES_CONSUMER MR_RING_SUBMISSION_BYTES_MIN
+
+static struct mr_topic *find_topic(struct mr_session *session, const char *name_in, uint64_t request)
+{
+    char name[257], text[400];
+    snprintf(name, sizeof name, "%.256s", name_in);
+    struct mr_topic *topic = mr_registry_find(session->door->options.registry, name);
+    if (topic == NULL || topic == session->door->creating) {
+        snprintf(text, sizeof text, "no topic '%s': millrace topic create %s", name, name);
+        door_send_error(session, request, ENOENT, text);
+        return NULL;
+    }
+    return topic;
+}
+
+/* One handle a partition, at the end of the session's table; all that follows can no longer fail for want of them. */
+static int add_handles(struct mr_session *session, struct mr_topic *topic, uint8_t kind, uint8_t acks, int64_t producer_id, int16_t epoch)
+{
+    uint32_t first = session->handle_count, count = topic->partition_count;
+    if (first + count > MR_SESSION_HANDLES_MAX)
+        return -EMFILE;
+    struct mr_handle **grown = realloc(session->handles, (first + count) * sizeof(*grown));
+    if (grown == NULL)
+        return -ENOMEM;
+    session->handles = grown;
+    for (uint32_t p = 0; p < count; p++) {
+        struct mr_handle *handle = calloc(1, sizeof *handle);
+        if (handle == NULL) {
+            while (p > 0)
+                free(session->handles[first + --p]);
+            return -ENOMEM;
+        }
+        handle->partition = &topic->partitions[p];
+        handle->kind = kind;
+        handle->acks = acks;
+        handle->producer_id = producer_id;
+        handle->producer_epoch = epoch;
+        handle->number = first + p;
+        session->handles[first + p] = handle;
+    }
+    session->handle_count = first + count;
+    return 0;
+}
+
+static int offer_rings(struct mr_session *session, struct mr_topic *topic, uint32_t submission_bytes, struct millrace_error *err)
+{
+    session->maps_awaited = 0;
+    for (uint32_t p = 0; p < topic->partition_count; p++) {
+        int rc = door_ring_offer(session, topic->partitions[p].reactor, submission_bytes, err);
+        if (rc != 0 || session->state == MR_SESSION_CLOSING)
+            return rc != 0 ? rc : -EPIPE;
+    }
+    return 0;
+}
+
+static void fail(struct mr_session *session, int rc, const char *text)
+{
+    uint64_t request = session->request;
+    session->request_kind = MR_REQUEST_NONE;
+    door_send_error(session, request, rc, text);
+}
+
+static uint32_t sane_ring_bytes(const struct mr_node_config *config, uint32_t wanted)
+{
+    uint32_t bytes = MR_RING_SUBMISSION_BYTES_MIN;
+    uint64_t max = (uint64_t)config->ring_bytes_max < MR_RING_SUBMISSION_BYTES_MAX ? (uint64_t)config->ring_bytes_max : MR_RING_SUBMISSION_BYTES_MAX;
+    while (bytes < wanted && bytes * 2ull <= max)
+        bytes *= 2;
+    return bytes;
+}
+
+void door_open_producer(struct mr_session *session, const struct mr_message_open_producer *message)
+{
+    struct mr_door *door = session->door;
+    struct millrace_error err = {0};
+    uint64_t request = message->header.request;
+    struct mr_topic *topic = find_topic(session, message->topic, request);
+    uint32_t number = 0;
+
+    if (topic == NULL)
+        return;
+    while (number < MR_SESSION_PRODUCERS_MAX && session->producers[number].open)
+        number++;
+    if (number == MR_SESSION_PRODUCERS_MAX) {
+        door_send_error(session, request, EMFILE, "a session can have 256 producers: close some, or attach once more");
+        return;
+    }
+    if (message->acks > MR_DURABILITY_DISK || message->producer_epoch < 0 || message->producer_epoch > INT16_MAX) {
+        door_session_poison(session, MR_POISON_MESSAGE);
+        return;
+    }
+    int64_t producer_id = -1;
+    int16_t epoch = -1;
+    if (message->resume) {
+        if (!mr_producer_token_check(door->options.producer_ids, message->producer_id, message->producer_epoch, session->uid, message->token)) {
+            door_send_error(session, request, EACCES, "the resume token is not of this node: open a new producer");
+            return;
+        }
+        producer_id = message->producer_id;
+        epoch = (int16_t)message->producer_epoch;
+    } else if (message->idempotent) {
+        producer_id = mr_producer_ids_next(door->options.producer_ids, &err);
+        if (producer_id < 0) {
+            door_send_error(session, request, (int)producer_id, err.text);
+            return;
+        }
+        epoch = 0;
+    }
+    uint32_t first = session->handle_count;
+    int rc = add_handles(session, topic, MR_HANDLE_PRODUCER, (uint8_t)message->acks, producer_id, epoch);
+    if (rc != 0) {
+        door_send_error(session, request, rc, rc == -EMFILE ? "a session can have 65536 handles (partitions times producers and consumers): attach once more"
+                                                            : "the broker has no memory for another producer");
+        return;
+    }
+    session->producers[number].open = true;
+    session->producers[number].topic = topic;
+    session->opening = number;
+    session->request = request;
+    session->request_kind = MR_REQUEST_PRODUCER;
+    session->request_topic = topic;
+    session->producer_opened = (struct mr_message_producer_opened){
+        .header = {.bytes = sizeof session->producer_opened, .type = MR_MESSAGE_PRODUCER_OPENED, .abi_version = MR_ABI_VERSION, .request = request},
+        .producer = number, .handle_first = first, .partition_count = topic->partition_count, .durability = topic->config.durability,
+        .message_bytes_max = (uint32_t)topic->config.message_bytes_max, .producer_id = producer_id, .producer_epoch = epoch, .topic_id = topic->id};
+    if (producer_id >= 0)
+        mr_producer_token(door->options.producer_ids, producer_id, epoch, session->uid, session->producer_opened.token);
+    rc = offer_rings(session, topic, sane_ring_bytes(door->options.config, message->submission_bytes), &err);
+    if (session->state == MR_SESSION_CLOSING)
+        return;
+    if (rc != 0)
+        fail(session, rc, err.text);
+    else if (session->maps_awaited == 0)
+        door_open_go_on(session);
+}
+
+void door_open_consumer(struct mr_session *session, const struct mr_message_open_consumer *message)
+{
+    struct millrace_error err = {0};
+    uint64_t request = message->header.request;
+    struct mr_topic *topic = find_topic(session, message->topic, request);
+    uint32_t number = 0;
+    void *memory;
+
+    if (topic == NULL)
+        return;
+    while (number < MR_SESSION_CONSUMERS_MAX && session->consumers[number].open)
+        number++;
+    if (number == MR_SESSION_CONSUMERS_MAX) {
+        door_send_error(session, request, EMFILE, "a session can have 256 consumers: close some, or attach once more");
+        return;
+    }
+    struct mr_session_consumer *consumer = &session->consumers[number];
+    uint32_t first = session->handle_count;
+    uint64_t pins_bytes = mr_align_up((uint64_t)topic->partition_count * MR_PINS_PER_PARTITION * sizeof(uint64_t), 4096);
+    consumer->subscribers = calloc(topic->partition_count, sizeof(struct mr_subscriber *));
+    consumer->pins_fd = consumer->subscribers != NULL ? door_memfd("millrace-pins", pins_bytes, &memory, &err) : -ENOMEM;
+    int rc = consumer->pins_fd < 0 ? consumer->pins_fd : add_handles(session, topic, MR_HANDLE_CONSUMER, 0, -1, -1);
+    if (rc != 0) {
+        if (consumer->pins_fd >= 0) {
+            munmap(memory, pins_bytes);
+            close(consumer->pins_fd);
+        }
+        free(consumer->subscribers);
+        memset(consumer, 0, sizeof *consumer);
+        consumer->pins_fd = -1;
+        door_send_error(session, request, rc, err.text[0] != '\0' ? err.text : "the broker has no memory for another consumer");
+        return;
+    }
+    consumer->open = true;
+    consumer->topic = topic;
+    consumer->handle_first = first;
+    consumer->pins = memory;
+    consumer->pins_bytes = pins_bytes;
+    session->opening = number;
+    session->request = request;
+    session->request_kind = MR_REQUEST_CONSUMER;
+    session->request_topic = topic;
+    session->consumer_opened = (struct mr_message_consumer_opened){
+        .header = {.bytes = sizeof session->consumer_opened, .type = MR_MESSAGE_CONSUMER_OPENED, .abi_version = MR_ABI_VERSION, .request = request},
+        .consumer = number, .handle_first = first, .partition_count = topic->partition_count, .durability = topic->config.durability,
+        .slot_bytes = topic->slot_bytes, .extent_bytes = topic->extent_bytes, .topic_id = topic->id};
+    rc = offer_rings(session, topic, SUBMISSION_BYTES_CONSUMER, &err);
+    if (session->state == MR_SESSION_CLOSING)
+        return;
+    if (rc != 0)
+        fail(session, rc, err.text);
+    else if (session->maps_awaited == 0)
+        door_open_go_on(session);
+}
+
+/* All rings are with their reactors: give each owner of a partition the table. */
+void door_open_go_on(struct mr_session *session)
+{
+    struct mr_door *door = session->door;
+    bool owner[MR_REACTORS_MAX] = {false};
+    struct mr_topic *topic = session->request_topic;
+
+    if (session->request_kind != MR_REQUEST_PRODUCER && session->request_kind != MR_REQUEST_CONSUMER)
+        return;
+    for (uint32_t p = 0; p < topic->partition_count; p++)
+        owner[topic->partitions[p].reactor] = true;
+    for (uint32_t r = 0; r < door->options.reactor_count; r++) {
+        if (!owner[r])
+            continue;
+        for (uint32_t h = session->handle_count - topic->partition_count; h < session->handle_count; h++)
+            if (session->handles[h]->partition->reactor == r)
+                session->handles[h]->ring = session->rings[r].ring;
+    }
+    for (uint32_t r = 0; r < door->options.reactor_count; r++) {
+        if (!owner[r])
+            continue;
+        struct mr_handle **table = malloc(session->handle_count * sizeof(*table));
+        if (table == NULL) {
+            fail(session, ENOMEM, "the broker has no memory for another producer or consumer");
+            return;
+        }
+        memcpy(table, session->handles, session->handle_count * sizeof(*table));
+        for (uint32_t h = 0; h < session->handle_count; h++)
+            if (table[h] != NULL && table[h]->ring != session->rings[r].ring)
+                table[h] = NULL; /* another reactor's: a frame with it on this ring is the client's mistake */
+        struct mr_reactor_message message = {
+            .kind = MR_REACTOR_SET_HANDLES, .ring = session->rings[r].ring, .handles = table, .handle_count = session->handle_count, .context = session};
+        session->sets_awaited++;
+        door_to_reactor(door, r, &message);
+    }
+}
+
+static void opened(struct mr_session *session)
+{
+    struct mr_door *door = session->door;
+    struct mr_topic *topic = session->request_topic;
+    enum mr_request_kind kind = session->request_kind;
+    session->request_kind = MR_REQUEST_NONE;
+    if (kind == MR_REQUEST_PRODUCER) {
+        door_send(session, &session->producer_opened, &topic->head_file.read_fd, 1);
+        return;
+    }
+    if (topic->slots_fd < 0) {
+        char name[80], path[MR_MEMORY_PATH_MAX + 84];
+        struct millrace_error err;
+        mr_topic_slots_name(&topic->id, name);
+        snprintf(path, sizeof path, "%s/%s", door->options.memory->plain_folder, name);
+        topic->slots_fd = mr_memory_open_reader(path, &err);
+        if (topic->slots_fd < 0) {
+            door_send_error(session, session->request, -topic->slots_fd, err.text);
+            return;
+        }
+    }
+    int fds[3] = {topic->head_file.read_fd, session->consumers[session->opening].pins_fd, topic->slots_fd};
+    door_send(session, &session->consumer_opened, fds, 3);
+}
+
+void door_handles_set(struct mr_session *session, struct mr_handle **old)
+{
+    free(old);
+    mr_assert(session->sets_awaited > 0);
+    if (--session->sets_awaited > 0)
+        return;
+    if (session->state == MR_SESSION_CLOSING)
+        door_session_settle(session);
+    else
+        opened(session);
+}
+
+/* Handles stay until the session ends: a reactor may still look at them, and they are small. */
+void door_close_producer(struct mr_session *session, const struct mr_message_close *message)
+{
+    if (message->index >= MR_SESSION_PRODUCERS_MAX || !session->producers[message->index].open) {
+        door_session_poison(session, MR_POISON_MESSAGE);
+        return;
+    }
+    session->producers[message->index].open = false;
+    door_send_done(session, message->header.request);
+}
+
+void door_close_consumer(struct mr_session *session, const struct mr_message_close *message)
+{
+    if (message->index >= MR_SESSION_CONSUMERS_MAX || !session->consumers[message->index].open) {
+        door_session_poison(session, MR_POISON_MESSAGE);
+        return;
+    }
+    struct mr_session_consumer *consumer = &session->consumers[message->index];
+    /* Its pins are read until its reactors have let go; the slot is reusable with the session's end only when some were subscribed. */
+    for (uint32_t i = 0; i < consumer->topic->partition_count * MR_PINS_PER_PARTITION; i++)
+        mr_store_relaxed(&consumer->pins[i], 0);
+    door_send_done(session, message->header.request);
+}
+
+void door_consumer_free(struct mr_session_consumer *consumer)
+{
+    if (consumer->pins != NULL)
+        munmap(consumer->pins, consumer->pins_bytes);
+    if (consumer->pins_fd >= 0)
+        close(consumer->pins_fd);
+    free(consumer->subscribers);
+    memset(consumer, 0, sizeof *consumer);
+    consumer->pins_fd = -1;
+}

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A session's life: accept, messages in, its end. */
+#include "dataplane/door/door_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "shm/base/logging.h"
+#include "shm/session/socket.h"
+
+bool door_send(struct mr_session *session, const void *message, const int *fds, uint32_t fd_count)
+{
+    int rc = mr_session_send(session->socket, message, fds, fd_count);
+    /* A client that does not read its socket only hurts itself: a push that does not fit ends the session, which attaches again. */
+    if (rc != 0 && session->state != MR_SESSION_CLOSING)
+        door_session_close(session, rc == -EAGAIN ? "it does not read its socket" : "its socket failed");
+    return rc == 0;
+}
+
+void door_send_error(struct mr_session *session, uint64_t request, int code, const char *text)
+{
+    struct mr_message_error message = {.header = {.bytes = sizeof message, .type = MR_MESSAGE_ERROR, .abi_version = MR_ABI_VERSION, .request = request},
+                                       .code = code < 0 ? -code : code};
+    snprintf(message.text, sizeof message.text, "%s", text);
+    door_send(session, &message, NULL, 0);
+}
+
+void door_send_done(struct mr_session *session, uint64_t request)
+{
+    struct mr_message_done message = {.header = {.bytes = sizeof message, .type = MR_MESSAGE_DONE, .abi_version = MR_ABI_VERSION, .request = request}};
+    door_send(session, &message, NULL, 0);
+}
+
+void door_to_reactor(struct mr_door *door, uint32_t reactor, const struct mr_reactor_message *message)
+{
+    while (!mr_mailbox_send(&door->options.messages[reactor], message)) {
+        mr_bell_ring(door->options.messages[reactor].bell);
+        usleep(50);
+    }
+    mr_bell_ring(door->options.messages[reactor].bell);
+}
+
+static int watch(struct mr_door *door, int fd, void *pointer)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = pointer};
+    return epoll_ctl(door->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+}
+
+static void destroy(struct mr_session *session)
+{
+    struct mr_door *door = session->door;
+    struct mr_session **at = &door->sessions;
+    while (*at != session)
+        at = &(*at)->next;
+    *at = session->next;
+    door->session_count--;
+    for (uint32_t r = 0; r < door->options.reactor_count; r++)
+        door_ring_free(session, r);
+    for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++)
+        door_consumer_free(&session->consumers[c]);
+    for (uint32_t h = 0; h < session->handle_count; h++)
+        free(session->handles[h]);
+    free(session->handles);
+    if (session->socket >= 0)
+        close(session->socket);
+    if (session->pidfd >= 0)
+        close(session->pidfd);
+    if (session->wake >= 0)
+        close(session->wake);
+    if (session->doorbell >= 0)
+        close(session->doorbell);
+    if (door->creator == session)
+        door->creator = NULL;
+    free(session);
+}
+
+void door_accept(struct mr_door *door)
+{
+    struct ucred credentials;
+    socklen_t bytes = sizeof credentials;
+    int fd = accept4(door->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0)
+        return; /* gone again, or no descriptors: then the backlog waits */
+    if (door->stopping || door->session_count >= MR_SESSIONS_MAX || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &bytes) != 0) {
+        close(fd);
+        return;
+    }
+    struct mr_session *session = calloc(1, sizeof *session);
+    if (session == NULL) {
+        close(fd);
+        return;
+    }
+    session->door = door;
+    session->socket = fd;
+    session->pid = credentials.pid;
+    session->uid = credentials.uid;
+    session->id = ++door->next_session_id;
+    session->pidfd = (int)syscall(SYS_pidfd_open, credentials.pid, 0);
+    session->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    session->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    for (uint32_t r = 0; r < MR_REACTORS_MAX; r++)
+        session->rings[r].fd = -1;
+    for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++)
+        session->consumers[c].pins_fd = -1;
+    session->next = door->sessions;
+    door->sessions = session;
+    door->session_count++;
+    int room = 1 << 20; /* pushes of descriptors to a client that is busy reading */
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    /* Hang-up of the socket tells of most deaths; the pidfd of those that left the socket to a child. */
+    if (session->wake < 0 || session->doorbell < 0 || watch(door, fd, session) != 0 || (session->pidfd >= 0 && watch(door, session->pidfd, session) != 0)) {
+        mr_say_warn("cannot take a session of pid %d: %s; raise the limit of open files (ulimit -n)", (int)session->pid, strerror(errno));
+        destroy(session);
+    }
+}
+
+static bool has_size(struct mr_session *session, const struct mr_message_header *header, uint32_t bytes)
+{
+    if (header->bytes == bytes)
+        return true;
+    door_session_poison(session, MR_POISON_MESSAGE);
+    return false;
+}
+
+static void hello(struct mr_session *session, const struct mr_message_hello *message)
+{
+    struct mr_door *door = session->door;
+    int fds[2] = {session->wake, session->doorbell};
+    if (session->state != MR_SESSION_GREETING) {
+        door_session_poison(session, MR_POISON_MESSAGE);
+        return;
+    }
+    if (message->abi_version != MR_ABI_VERSION) {
+        char text[200];
+        snprintf(text, sizeof text, "this program's libmillrace speaks ABI %u, the broker ABI %u: link it against the broker's version",
+                 message->abi_version, MR_ABI_VERSION);
+        door_send_error(session, message->header.request, EPROTO, text);
+        return;
+    }
+    snprintf(session->client, sizeof session->client, "%.63s", message->client);
+    session->state = MR_SESSION_READY;
+    struct mr_message_welcome welcome = {
+        .header = {.bytes = sizeof welcome, .type = MR_MESSAGE_WELCOME, .abi_version = MR_ABI_VERSION, .request = message->header.request},
+        .session_id = session->id, .daemon_generation = door->options.registry->generation, .data_id = door->options.data_id,
+        .reactor_count = door->options.reactor_count, .fences = door->no_membarrier,
+        .delivery_timeout_ms = (uint32_t)door->options.config->delivery_timeout_ms};
+    door_send(session, &welcome, fds, 2);
+    mr_say_debug("session %llu: pid %d uid %d (%s) attached", (unsigned long long)session->id, (int)session->pid, (int)session->uid, session->client);
+}
+
+static void dispatch(struct mr_session *session, const struct mr_message_header *header)
+{
+    /* RING_MAPPED answers us; everything else is a request, one at a time (I3). */
+    if (header->type != MR_MESSAGE_RING_MAPPED && session->request_kind != MR_REQUEST_NONE) {
+        door_session_poison(session, MR_POISON_MESSAGE);
+        return;
+    }
+    if (header->type != MR_MESSAGE_HELLO && session->state == MR_SESSION_GREETING) {
+        door_session_poison(session, MR_POISON_MESSAGE);
+        return;
+    }
+    const void *message = header;
+    switch (header->type) {
+    case MR_MESSAGE_HELLO:
+        if (has_size(session, header, sizeof(struct mr_message_hello)))
+            hello(session, message);
+        break;
+    case MR_MESSAGE_OPEN_PRODUCER:
+        if (has_size(session, header, sizeof(struct mr_message_open_producer)))
+            door_open_producer(session, message);
+        break;
+    case MR_MESSAGE_RING_MAPPED:
+        if (has_size(session, header, sizeof(struct mr_message_ring_mapped)))
+            door_ring_mapped(session, message);
+        break;
+    case MR_MESSAGE_OPEN_CONSUMER:
+        if (has_size(session, header, sizeof(struct mr_message_open_consumer)))
+            door_open_consumer(session, message);
+        break;
+    case MR_MESSAGE_SUBSCRIBE:
+        if (has_size(session, header, sizeof(struct mr_message_subscribe)))
+            door_subscribe(session, message);
+        break;
+    case MR_MESSAGE_SEGMENT:
+        if (has_size(session, header, sizeof(struct mr_message_segment)))
+            door_find_segment(session, message);
+        break;
+    case MR_MESSAGE_TOPIC_CREATE:
+        if (has_size(session, header, sizeof(struct mr_message_topic_create)))
+            door_topic_create(session, message);
+        break;
+    case MR_MESSAGE_TOPIC_LIST:
+        if (has_size(session, header, sizeof(struct mr_message_topic_list)))
+            door_topic_list(session, message);
+        break;
+    case MR_MESSAGE_CLOSE_PRODUCER:
+        if (has_size(session, header, sizeof(struct mr_message_close)))
+            door_close_producer(session, message);
+        break;
+    case MR_MESSAGE_CLOSE_CONSUMER:
+        if (has_size(session, header, sizeof(struct mr_message_close)))
+            door_close_consumer(session, message);
+        break;
+    default:
+        door_session_poison(session, MR_POISON_MESSAGE);
+    }
+}
+
+/* The socket or the pidfd of a session has news. Descriptors that a client sends are closed unseen (I2). */
+void door_session_readable(struct mr_session *session)
+{
+    alignas(8) uint8_t message[MR_MESSAGE_BYTES_MAX];
+
+    for (uint32_t i = 0; i < 16 && session->state != MR_SESSION_CLOSING; i++) {
+        int fds[MR_MESSAGE_FDS_MAX];
+        uint32_t fd_count = 0;
+        int rc = mr_session_receive(session->socket, message, sizeof message, fds, &fd_count);
+        for (uint32_t f = 0; f < fd_count; f++)
+            close(fds[f]);
+        if (rc == -EAGAIN)
+            break;
+        if (rc == -EBADMSG) {
+            door_session_poison(session, MR_POISON_MESSAGE);
+            return;
+        }
+        if (rc < 0) {
+            door_session_close(session, NULL);
+            return;
+        }
+        dispatch(session, (const struct mr_message_header *)(const void *)message);
+    }
+    if (session->state == MR_SESSION_CLOSING)
+        return;
+    if (session->pidfd >= 0 && syscall(SYS_pidfd_send_signal, session->pidfd, 0, NULL, 0) != 0 && errno == ESRCH)
+        door_session_close(session, NULL);
+}
+
+void door_session_poison(struct mr_session *session, enum mr_poison_reason reason)
+{
+    if (session->state == MR_SESSION_CLOSING)
+        return;
+    mr_say_warn("session %llu of pid %d (uid %d, %s) broke the protocol (reason %d) and is closed", (unsigned long long)session->id,
+                (int)session->pid, (int)session->uid, session->client, (int)reason);
+    door_session_close(session, NULL);
+}
+
+void door_session_close(struct mr_session *session, const char *why)
+{
+    struct mr_door *door = session->door;
+    if (session->state == MR_SESSION_CLOSING)
+        return;
+    session->state = MR_SESSION_CLOSING;
+    if (why != NULL)
+        mr_say_info("session %llu of pid %d is closed: %s", (unsigned long long)session->id, (int)session->pid, why);
+    epoll_ctl(door->epoll, EPOLL_CTL_DEL, session->socket, NULL);
+    if (session->pidfd >= 0)
+        epoll_ctl(door->epoll, EPOLL_CTL_DEL, session->pidfd, NULL);
+    shutdown(session->socket, SHUT_RDWR);
+    for (uint32_t r = 0; r < door->options.reactor_count; r++) {
+        if (!session->rings[r].mapped)
+            continue;
+        struct mr_reactor_message message = {.kind = MR_REACTOR_CLOSE_RING, .ring = session->rings[r].ring};
+        session->replies_awaited++;
+        door_to_reactor(door, r, &message);
+    }
+    for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++)
+        if (session->consumers[c].open)
+            session->replies_awaited += door_unsubscribe_all(session, &session->consumers[c]);
+    door_session_settle(session);
+}
+
+/* One thing less to wait for; at the last one the session goes. */
+void door_session_settle(struct mr_session *session)
+{
+    if (session->state == MR_SESSION_CLOSING && session->replies_awaited == 0 && session->sets_awaited == 0 &&
+        session->request_kind != MR_REQUEST_SEGMENT)
+        destroy(session);
+}
