@@ -31,7 +31,8 @@ int mr_topic_make_head(struct mr_memory *memory, struct mr_topic *topic, uint64_
         mr_memory_unmap(&topic->head_file);
         return rc;
     }
-    mr_topic_slots_first_piece(topic, piece);
+    if (mr_steward_slots_begin(topic, piece) != 0)
+        return mr_err(err, ENOMEM, "no memory for topic '%s'", topic->name);
     topic->head = topic->head_file.base;
     struct mr_head *head = topic->head;
     head->version = MR_HEAD_VERSION;

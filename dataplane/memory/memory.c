@@ -271,6 +271,12 @@ int mr_memory_grow(struct mr_memory *memory, const char *name, uint64_t from, ui
     return 0;
 }
 
+int mr_memory_open_reader(const char *path, struct millrace_error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? mr_err(err, errno, "cannot open '%s': %s", path, strerror(errno)) : fd;
+}
+
 void mr_memory_unmap(struct mr_memory_file *file)
 {
     if (file->base != NULL)

@@ -52,6 +52,9 @@ int mr_memory_create(struct mr_memory *memory, const char *name, uint64_t bytes,
 int mr_memory_adopt(struct mr_memory *memory, const char *name, bool huge, uint64_t bytes_min, struct mr_memory_file *file,
                     struct millrace_error *err) MR_MUST_USE;
 
+/** A read-only descriptor of one of these files, by path. @return it, or -errno */
+int mr_memory_open_reader(const char *path, struct millrace_error *err) MR_MUST_USE;
+
 /** Grow an ordinary-page file by a backed piece and map the piece alone. @return 0; -ENOSPC */
 int mr_memory_grow(struct mr_memory *memory, const char *name, uint64_t from, uint64_t bytes, void **piece, struct millrace_error *err) MR_MUST_USE;
 

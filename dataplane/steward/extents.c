@@ -52,6 +52,21 @@ static int push_free(struct mr_slot_file *slots, uint32_t slot)
     return 0;
 }
 
+static int add_piece(struct mr_slot_file *slots, void *piece)
+{
+    int rc = 0;
+    uint32_t first = slots->piece_count * MR_SLOT_PIECE_SLOTS;
+    slots->piece[slots->piece_count++] = piece;
+    for (uint32_t i = MR_SLOT_PIECE_SLOTS; i > 0 && rc == 0; i--)
+        rc = push_free(slots, first + i - 1);
+    return rc;
+}
+
+int mr_steward_slots_begin(struct mr_topic *topic, void *piece)
+{
+    return add_piece(&topic->slots, piece);
+}
+
 static int grow_slots(struct mr_steward *steward, struct mr_topic *topic, struct millrace_error *err)
 {
     struct mr_slot_file *slots = &topic->slots;
@@ -65,11 +80,7 @@ static int grow_slots(struct mr_steward *steward, struct mr_topic *topic, struct
     if (rc != 0)
         return rc;
     mr_fetch_add_relaxed(&steward->memory_bytes, bytes);
-    uint32_t first = slots->piece_count * MR_SLOT_PIECE_SLOTS;
-    slots->piece[slots->piece_count++] = piece;
-    for (uint32_t i = MR_SLOT_PIECE_SLOTS; i > 0 && rc == 0; i--)
-        rc = push_free(slots, first + i - 1);
-    return rc;
+    return add_piece(slots, piece);
 }
 
 static void make_slot(struct mr_steward *steward, struct mr_topic_partition *partition)

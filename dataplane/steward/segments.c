@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "shm/base/logging.h"
-#include "shm/segment/snapshot.h"
+#include "shm/segment/checkpoint.h"
 
 #define SIDE_SHARE 16u /* a sidecar is allocated to this part of its segment's allocation; it may grow beyond by itself */
 
@@ -160,14 +160,15 @@ static int write_snapshot(struct mr_steward *steward, struct mr_topic_partition 
     if (rc == 0) {
         for (uint32_t i = 0; i < action->producer_count; i++) {
             producers[i].producer_id = action->producers[i].producer_id;
-            producers[i].producer_epoch = action->producers[i].epoch;
+            producers[i].epoch = action->producers[i].epoch;
             producers[i].last_sequence = action->producers[i].last_sequence;
             producers[i].last_offset = action->producers[i].last_offset;
             producers[i].timestamp_ms = action->producers[i].last_timestamp_ms;
             producers[i].coordinator_epoch = -1;
-            producers[i].current_txn_first_offset = -1;
+            producers[i].transaction_first_offset = -1;
         }
-        mr_snapshot_encode(producers, action->producer_count, buffer, bytes);
+        int64_t encoded = mr_snapshot_encode(producers, action->producer_count, buffer, bytes);
+        mr_assert(encoded == (int64_t)bytes);
         segment_path(steward, partition, next_offset, ".snapshot", path);
         segment_path(steward, partition, next_offset, ".snapshot.tmp", temporary);
         int file = mr_disk_open(disk, temporary, MR_DISK_CREATE, &err);

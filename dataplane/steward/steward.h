@@ -62,8 +62,8 @@ void mr_steward_stop(struct mr_steward *steward);
 #define MR_STEWARD_PATH_MAX 1100
 void mr_partition_path(const struct mr_node_config *config, const struct mr_topic_partition *partition, char *path);
 
-/** Back and register one slot of a topic at start (adoption): marks it used. */
-void mr_steward_slot_adopted(struct mr_topic *topic, uint32_t slot);
+/** A new topic's slot file has its first piece, all free. @return 0; -ENOMEM. Before the steward knows the topic. */
+int mr_steward_slots_begin(struct mr_topic *topic, void *piece) MR_MUST_USE;
 
 /** Map the pieces of an adopted slot file; all slots are in use until told otherwise: an adopted slot file is never reused. */
 int mr_steward_slots_adopt(struct mr_memory *memory, struct mr_topic *topic, struct millrace_error *err) MR_MUST_USE;

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* millraced: the data plane of one node. This file names the implementations and puts the parts together; what they do is theirs.
+ *
+ *   directories locked -> memory found -> adopt or recover -> journals of this start -> steward, reactors -> door serves -> (signal)
+ *   -> sessions closed, everything in place -> clean-shutdown written -> memory removed */
+#include <errno.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "dataplane/config/config.h"
+#include "dataplane/door/door.h"
+#include "dataplane/log/recover.h"
+#include "dataplane/node/datadir.h"
+#include "dataplane/node/producer_ids.h"
+#include "dataplane/node/registry.h"
+#include "dataplane/node/start.h"
+#include "dataplane/reactor/reactor.h"
+#include "dataplane/steward/steward.h"
+#include "drivers/clock/clock.h"
+#include "drivers/disk/disk.h"
+#include "drivers/disk/faulty.h"
+#include "millrace/millrace.h"
+#include "shm/base/logging.h"
+#include "shm/base/random.h"
+#include "shm/session/socket.h"
+
+#define REACTORS_MAX    64u
+#define DISK_DEPTH      256u
+#define DISK_THREADS    4u
+#define STAGING_BYTES   (8u << 20)
+#define COMMIT_BYTES    (4u << 20)
+#define MARK_NS         100000000u
+#define SETS_MAX        64u
+
+struct node {
+    struct mr_node_config config;
+    struct mr_config origin;
+    struct mr_clock *clock;
+    struct mr_datadir directories[MR_LOG_DIRECTORIES_MAX];
+    struct mr_memory memory;
+    struct mr_registry registry;
+    struct mr_producer_ids producer_ids;
+    struct mr_start start;
+    struct mr_disk *cold_disk; /* the steward's, and start's */
+    uint32_t reactor_count;
+    struct mr_reactor *reactors[REACTORS_MAX];
+    struct mr_bell reactor_bells[REACTORS_MAX], steward_bell, door_bell;
+    struct mr_mailbox messages[REACTORS_MAX], answers[REACTORS_MAX], jobs[REACTORS_MAX], replies[REACTORS_MAX], notices;
+    struct mr_steward *steward;
+    struct mr_door *door;
+    char socket_path[108];
+};
+
+static int usage(FILE *out)
+{
+    fprintf(out, "usage: millraced [--config FILE] [--data DIR] [--set key=value]... [--log-format text|json]\n\n"
+                 "The data plane of a Millrace node; `millrace up` starts it and keeps it running.\n\n"
+                 "  --config FILE      key=value lines, as Kafka's server.properties; `millrace config --all` lists the keys\n"
+                 "  --data DIR         where the log lies (log.dirs); default ./millrace-data\n"
+                 "  --set key=value    one value, over the file's\n"
+                 "  --log-format F     text (default) or json, to stderr\n"
+                 "  --version, --help\n");
+    return out == stderr ? 2 : 0;
+}
+
+static uint64_t physical_memory(void)
+{
+    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static int open_directories(struct node *node, struct millrace_error *err)
+{
+    uint64_t count = node->config.log_dirs.count;
+    if (count > MR_LOG_DIRECTORIES_MAX)
+        return mr_err(err, EINVAL, "log.dirs names %u directories, at most %u are possible", node->config.log_dirs.count, MR_LOG_DIRECTORIES_MAX);
+    for (uint32_t d = 0; d < count; d++) {
+        int rc = mr_datadir_open(&node->directories[d], node->config.log_dirs.item[d], node->config.broker_id, err);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int choose_socket(struct node *node, struct millrace_error *err)
+{
+    const char *runtime = getenv("XDG_RUNTIME_DIR");
+    char folder[128];
+    if (node->config.socket[0] != '\0') {
+        snprintf(node->socket_path, sizeof node->socket_path, "%s", node->config.socket);
+        return 0;
+    }
+    if (runtime != NULL && runtime[0] == '/')
+        snprintf(folder, sizeof folder, "%.80s/millrace", runtime);
+    else
+        snprintf(folder, sizeof folder, "/run/millrace");
+    if (mkdir(folder, 0755) != 0 && errno != EEXIST)
+        return mr_err(err, errno, "cannot make '%s' for the socket: %s; set millrace.socket to a path you may write", folder, strerror(errno));
+    snprintf(node->socket_path, sizeof node->socket_path, "%s/%lld.sock", folder, (long long)node->config.broker_id);
+    return 0;
+}
+
+/* The disk as configured, with io_uring's refusal replaced by threads, said once. */
+static int open_disk(struct node *node, uint32_t depth, int lock_fd, bool say, struct mr_disk **disk, struct millrace_error *err)
+{
+    const char *faults = getenv("MR_FAULTS");
+    int rc = -ENOSYS;
+    if (node->config.disk != MR_CONFIG_DISK_THREADS) {
+        rc = mr_disk_uring_open(disk, depth, lock_fd, err);
+        if (rc != 0 && node->config.disk == MR_CONFIG_DISK_URING)
+            return rc;
+        if (rc != 0 && say)
+            mr_say_info("disk: threads instead of io_uring (%s): some 20 us more for each durable ack", err->text);
+    }
+    if (rc != 0)
+        rc = mr_disk_threads_open(disk, depth, DISK_THREADS, err);
+    if (rc == 0 && faults != NULL && say)
+        rc = mr_disk_faulty_open(disk, *disk, faults, err);
+    return rc;
+}
+
+static int open_mailboxes(struct node *node, struct millrace_error *err)
+{
+    int rc = mr_bell_init(&node->steward_bell, err);
+    if (rc == 0)
+        rc = mr_bell_init(&node->door_bell, err);
+    if (rc == 0)
+        rc = mr_mailbox_init(&node->notices, sizeof(struct mr_steward_notice), 4096, &node->door_bell, err);
+    for (uint32_t r = 0; r < node->reactor_count && rc == 0; r++) {
+        rc = mr_bell_init(&node->reactor_bells[r], err);
+        if (rc == 0)
+            rc = mr_mailbox_init(&node->messages[r], sizeof(struct mr_reactor_message), 4096, &node->reactor_bells[r], err);
+        if (rc == 0)
+            rc = mr_mailbox_init(&node->answers[r], sizeof(struct mr_log_event), 4096, &node->reactor_bells[r], err);
+        if (rc == 0)
+            rc = mr_mailbox_init(&node->jobs[r], sizeof(struct mr_steward_job), 4096, &node->steward_bell, err);
+        if (rc == 0)
+            rc = mr_mailbox_init(&node->replies[r], sizeof(struct mr_reactor_reply), 4096, &node->door_bell, err);
+    }
+    return rc;
+}
+
+static int start_reactor(struct node *node, uint32_t r, struct millrace_error *err)
+{
+    struct mr_random random;
+    struct mr_uuid seed;
+    struct mr_reactor_options options = {
+        .index = r, .cpu = node->config.reactors.pinned ? node->config.reactors.cpu[r] : -1, .idle = node->config.idle,
+        .delivery_timeout_ms = (uint64_t)node->config.delivery_timeout_ms, .clock = node->clock, .messages = &node->messages[r],
+        .answers = &node->answers[r], .jobs = &node->jobs[r], .replies = &node->replies[r], .bell = &node->reactor_bells[r]};
+    if (mr_uuid_random(&seed) != 0)
+        return mr_err(err, EIO, "no random bytes from the kernel");
+    memcpy(&random.state, seed.bytes, sizeof random.state);
+    options.log = (struct mr_log_options){.reactor = r, .directory_count = node->config.log_dirs.count, .random_seed = mr_random_next(&random),
+                                          .flush_ns = (uint64_t)node->config.flush_ms * 1000000u, .mark_ns = MARK_NS, .commit_bytes_max = COMMIT_BYTES};
+    /* The lock of the first directory lives as long as this ring's I/O; with several directories each has its own below. */
+    int rc = open_disk(node, DISK_DEPTH, node->directories[0].lock_fd, r == 0, &options.disk, err);
+    for (uint32_t d = 0; d < node->config.log_dirs.count && rc == 0; d++) {
+        struct mr_log_journal *journal = &options.log.journal[d];
+        rc = mr_journal_create(node->cold_disk, node->config.log_dirs.item[d], r, node->registry.generation, (uint64_t)node->config.journal_bytes,
+                               mr_random_next(&random), journal, err);
+        journal->staging_bytes = STAGING_BYTES;
+        journal->staging = rc == 0 ? aligned_alloc(2u << 20, STAGING_BYTES) : NULL;
+        if (rc == 0 && journal->staging == NULL)
+            rc = mr_err(err, ENOMEM, "no memory for a journal's staging");
+        if (rc == 0)
+            memset(journal->staging, 0, STAGING_BYTES);
+    }
+    return rc == 0 ? mr_reactor_start(&node->reactors[r], &options, err) : rc;
+}
+
+static void retire_journals(void *context)
+{
+    struct node *node = context;
+    struct millrace_error err;
+    for (uint32_t d = 0; d < node->config.log_dirs.count; d++) {
+        if (mr_journals_retire(node->cold_disk, node->config.log_dirs.item[d], node->registry.generation, &err) != 0)
+            mr_say_warn("%s; old journals stay until the next start", err.text);
+        /* A spare, so that the next start need not write one. */
+        for (uint32_t r = 0; r < node->reactor_count; r++)
+            if (mr_journal_spare(node->cold_disk, node->config.log_dirs.item[d], node->reactor_count, (uint64_t)node->config.journal_bytes, &err) != 0)
+                mr_say_debug("%s", err.text);
+    }
+}
+
+static int start_threads(struct node *node, struct millrace_error *err)
+{
+    struct mr_steward_options steward = {
+        .memory = &node->memory, .disk = node->cold_disk, .config = &node->config, .memory_bytes_max = (uint64_t)node->config.memory_bytes,
+        .reactor_count = node->reactor_count, .jobs = node->jobs, .answers = node->answers, .notices = &node->notices, .bell = &node->steward_bell};
+    for (uint32_t r = 0; r < REACTORS_MAX; r++)
+        steward.cpu_of_reactor[r] = node->config.reactors.pinned && r < node->reactor_count ? node->config.reactors.cpu[r] : -1;
+    if (steward.memory_bytes_max == 0)
+        steward.memory_bytes_max = (node->memory.huge_free_bytes > 0 ? node->memory.huge_free_bytes : physical_memory()) / 4;
+    int rc = open_mailboxes(node, err);
+    if (rc == 0)
+        rc = mr_steward_start(&node->steward, &steward, err);
+    if (rc != 0)
+        return rc;
+    mr_steward_account(node->steward, node->start.memory_bytes);
+    for (uint32_t r = 0; r < node->reactor_count && rc == 0; r++)
+        rc = start_reactor(node, r, err);
+    return rc;
+}
+
+static int open_door(struct node *node, struct millrace_error *err)
+{
+    struct mr_door_options options = {
+        .config = &node->config, .home = &node->directories[0], .data_id = node->directories[0].id, .registry = &node->registry,
+        .producer_ids = &node->producer_ids, .memory = &node->memory, .reactor_count = node->reactor_count, .messages = node->messages,
+        .replies = node->replies, .notices = &node->notices, .bell = &node->door_bell, .secured = retire_journals, .context = node};
+    int rc = choose_socket(node, err);
+    if (rc == 0)
+        rc = mr_door_open(&node->door, &options, node->socket_path, err);
+    for (uint32_t t = 0; t < node->start.topic_count && rc == 0; t++)
+        rc = mr_door_add_topic(node->door, node->start.topics[t].topic, (const struct mr_log_recovered *const *)node->start.topics[t].recovered, err);
+    return rc;
+}
+
+static int start(struct node *node, struct millrace_error *err)
+{
+    node->clock = mr_clock_machine();
+    node->reactor_count = node->config.reactors.count;
+    if (node->reactor_count == 0)
+        node->reactor_count = (uint32_t)mr_max_u64(1, (uint64_t)sysconf(_SC_NPROCESSORS_ONLN) / 2);
+    if (node->reactor_count > REACTORS_MAX)
+        return mr_err(err, EINVAL, "millrace.reactors=%u: at most %u are possible", node->reactor_count, REACTORS_MAX);
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+    int rc = open_directories(node, err);
+    if (rc == 0)
+        rc = mr_memory_open(&node->memory, node->config.hugepages, &node->directories[0].id, (uint64_t)node->config.extent_bytes, err);
+    if (rc == 0)
+        rc = mr_disk_threads_open(&node->cold_disk, 1, 1, err);
+    if (rc == 0)
+        rc = mr_registry_open(&node->registry, &node->directories[0], &node->config, node->reactor_count, err);
+    if (rc == 0)
+        rc = mr_producer_ids_open(&node->producer_ids, &node->directories[0], err);
+    if (rc == 0)
+        rc = mr_start_find(&node->start, &node->registry, &node->memory, node->cold_disk, &node->config, node->clock, err);
+    if (rc == 0)
+        rc = start_threads(node, err);
+    if (rc == 0)
+        rc = open_door(node, err);
+    if (rc != 0)
+        return rc;
+    mr_say_info("%s", node->memory.said);
+    mr_say_info("log: %s, %u topics, %llu partitions (%u adopted from memory with %llu MiB, %u recovered from disk, %u offline) in %.1f ms",
+                node->config.log_dirs.item[0], node->registry.topic_count, (unsigned long long)node->registry.partition_count,
+                node->start.adopted_count, (unsigned long long)(node->start.adopted_bytes >> 20), node->start.recovered_count,
+                node->start.offline_count, (double)node->start.adopt_ns / 1e6);
+    mr_say_info("ready: %s, %u reactor%s, default durability %s", node->socket_path, node->reactor_count, node->reactor_count == 1 ? "" : "s",
+                node->config.topic.durability == MR_DURABILITY_LEADER ? "leader" : "disk");
+    return 0;
+}
+
+/* Everything is in place: say so on disk, then the memory may go. */
+static int mark_clean(struct node *node, struct millrace_error *err)
+{
+    char (*names)[MR_TOPIC_NAME_MAX + 12] = calloc(node->registry.partition_count + 1, sizeof *names);
+    struct mr_clean_partition *partitions = calloc(node->registry.partition_count + 1, sizeof *partitions);
+    int rc = names == NULL || partitions == NULL ? mr_err(err, ENOMEM, "no memory to note the clean stop") : 0;
+    for (uint32_t d = 0; d < node->config.log_dirs.count && rc == 0; d++) {
+        uint32_t count = 0;
+        for (struct mr_topic *topic = node->registry.topics; topic != NULL; topic = topic->next)
+            for (uint32_t p = 0; p < topic->partition_count; p++) {
+                struct mr_topic_partition *partition = &topic->partitions[p];
+                if (partition->directory != d || partition->head == NULL || mr_load_relaxed(&partition->head->state) != MR_PARTITION_ONLINE)
+                    continue;
+                snprintf(names[count], sizeof names[count], "%s-%u", topic->name, p);
+                partitions[count] = (struct mr_clean_partition){.name = names[count], .topic_id = topic->id,
+                                                                .generation = mr_partition_generation(partition->log),
+                                                                .log_start = mr_load_relaxed(&partition->head->log_start),
+                                                                .next_offset = mr_load_relaxed(&partition->head->log_end)};
+                count++;
+            }
+        rc = mr_recovery_mark_clean(node->cold_disk, node->config.log_dirs.item[d], partitions, count, err);
+    }
+    free(names);
+    free(partitions);
+    return rc;
+}
+
+static int stop(struct node *node, int signal_fd)
+{
+    struct millrace_error err;
+    mr_say_info("stopping: bringing the log in place");
+    if (!mr_door_stop(node->door, signal_fd)) {
+        mr_say_warn("stopped at once: the next start adopts what is in memory");
+        return 130;
+    }
+    mr_steward_stop(node->steward);
+    int rc = mark_clean(node, &err);
+    if (rc != 0)
+        mr_say_warn("%s; the next start looks at the whole tail", err.text);
+    for (uint32_t r = 0; r < node->reactor_count; r++)
+        mr_reactor_join(node->reactors[r]);
+    if (rc == 0)
+        mr_memory_clear(&node->memory);
+    mr_door_close(node->door);
+    mr_disk_release(node->cold_disk);
+    for (uint32_t d = 0; d < node->config.log_dirs.count; d++)
+        mr_datadir_close(&node->directories[d]);
+    mr_say_info("stopped");
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    static struct node node;
+    static const struct option long_options[] = {{"config", required_argument, NULL, 'c'}, {"data", required_argument, NULL, 'd'},
+                                                 {"set", required_argument, NULL, 's'},    {"log-format", required_argument, NULL, 'l'},
+                                                 {"help", no_argument, NULL, 'h'},         {"version", no_argument, NULL, 'v'},
+                                                 {NULL, 0, NULL, 0}};
+    const char *config_path = NULL, *sets[SETS_MAX];
+    uint32_t set_count = 0;
+    enum mr_logging_format format = MR_LOGGING_TEXT;
+    struct millrace_error err = {0};
+    char data[600];
+    sigset_t signals;
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+        if (option == 'h')
+            return usage(stdout);
+        if (option == 'v') {
+            printf("millraced %s\n", millrace_version());
+            return 0;
+        }
+        if (option == 'c')
+            config_path = optarg;
+        else if (option == 'l' && strcmp(optarg, "json") == 0)
+            format = MR_LOGGING_JSON;
+        else if (option == 'l' && strcmp(optarg, "text") == 0)
+            format = MR_LOGGING_TEXT;
+        else if ((option == 's' || option == 'd') && set_count < SETS_MAX) {
+            if (option == 'd')
+                snprintf(data, sizeof data, "log.dirs=%s", optarg);
+            sets[set_count++] = option == 'd' ? data : optarg;
+        } else
+            return usage(stderr);
+    }
+    if (optind != argc)
+        return usage(stderr);
+    mr_logging_init("millraced", MR_LOGGING_INFO, format);
+    if (mr_node_config_load(&node.config, &node.origin, config_path, sets, set_count, &err) != 0) {
+        mr_say_error("cannot start: %s", err.text);
+        return 1;
+    }
+    mr_logging_set_level(node.config.logging_level);
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    int signal_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (signal_fd < 0 || start(&node, &err) != 0) {
+        mr_say_error("cannot start: %s", err.text);
+        return 1;
+    }
+    mr_door_serve(node.door, signal_fd);
+    return stop(&node, signal_fd);
+}

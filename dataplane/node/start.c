@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/node/start.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "drivers/clock/clock.h"
+#include "dataplane/steward/steward.h"
+#include "shm/base/logging.h"
+
+static void *allocate(void *context, size_t bytes)
+{
+    (void)context;
+    return calloc(1, bytes);
+}
+
+static void release(void *context, void *memory)
+{
+    (void)context;
+    free(memory);
+}
+
+static const struct mr_allocator heap = {.allocate = allocate, .release = release};
+
+static void say(void *context, int level, const char *line)
+{
+    (void)context;
+    mr_logging_write(level == 0 ? MR_LOGGING_ERROR : level == 1 ? MR_LOGGING_WARN : MR_LOGGING_INFO, "%s", line);
+}
+
+/* The head that a dead daemon left for this topic, or nothing. */
+static bool adopt_head(struct mr_memory *memory, struct mr_topic *topic)
+{
+    char name[80];
+    struct millrace_error err;
+    mr_topic_head_name(&topic->id, name);
+    if (mr_memory_adopt(memory, name, false, mr_head_bytes(topic->partition_count), &topic->head_file, &err) != 0)
+        return false;
+    struct mr_head *head = topic->head_file.base;
+    bool ours = head->magic == MR_HEAD_MAGIC && head->version == MR_HEAD_VERSION && head->partition_capacity >= topic->partition_count &&
+                memcmp(&head->boot_id, &memory->boot_id, sizeof head->boot_id) == 0 && mr_uuid_equal(&head->topic_id, &topic->id);
+    if (ours) {
+        /* Sizes are the topic's for as long as its memory lives, whatever the configuration says now. */
+        topic->slot_bytes = head->slot_bytes;
+        topic->extent_bytes = head->extent_bytes;
+        ours = mr_is_power_of_two(topic->slot_bytes) && mr_is_power_of_two(topic->extent_bytes) &&
+               mr_steward_slots_adopt(memory, topic, &err) == 0;
+    }
+    if (!ours) {
+        mr_say_info("topic '%s': memory of another boot or version is discarded", topic->name);
+        mr_memory_unmap(&topic->head_file);
+        return false;
+    }
+    topic->head = head;
+    return true;
+}
+
+static struct mr_extent_header *map_slot(struct mr_topic *topic, uint32_t slot)
+{
+    uint32_t piece = slot / MR_SLOT_PIECE_SLOTS;
+    if (piece >= topic->slots.piece_count)
+        return NULL;
+    return (struct mr_extent_header *)(void *)(topic->slots.piece[piece] + (size_t)(slot % MR_SLOT_PIECE_SLOTS) * topic->slot_bytes);
+}
+
+static struct mr_extent_header *map_file(struct mr_start *start, struct mr_memory *memory, struct mr_topic_partition *partition, uint32_t file_id)
+{
+    struct mr_memory_file mapped;
+    struct millrace_error err;
+    char name[80];
+    mr_topic_extent_name(&partition->topic->id, partition->index, file_id, name);
+    if (mr_memory_adopt(memory, name, true, partition->topic->extent_bytes, &mapped, &err) != 0 &&
+        mr_memory_adopt(memory, name, false, partition->topic->extent_bytes, &mapped, &err) != 0)
+        return NULL;
+    struct mr_extent_file *file = calloc(1, sizeof *file);
+    if (file == NULL) {
+        mr_memory_unmap(&mapped);
+        return NULL;
+    }
+    file->file_id = file_id;
+    file->read_fd = mapped.read_fd;
+    file->bytes = mapped.bytes;
+    file->next = partition->files;
+    partition->files = file;
+    if (file_id >= partition->next_file_id)
+        partition->next_file_id = file_id + 1;
+    start->memory_bytes += mapped.bytes;
+    start->adopted_bytes += mapped.bytes;
+    return mapped.base;
+}
+
+/* Live extents as the directory names them, oldest first, up to the tail. @return how many, or -EBADMSG */
+static int find_extents(struct mr_start *start, struct mr_memory *memory, struct mr_topic_partition *partition, const struct mr_head_partition *head,
+                        struct mr_log_live_extent *extents)
+{
+    uint64_t first = mr_load_acquire(&head->directory_first), tail = mr_load_acquire(&head->tail_sequence);
+    int count = 0;
+    if (tail == 0)
+        return 0;
+    if (first == 0 || first > tail || tail - first >= MR_HEAD_DIRECTORY_COUNT)
+        return -EBADMSG;
+    for (uint64_t sequence = first; sequence <= tail; sequence++) {
+        const struct mr_head_directory_entry *entry = &head->directory[sequence % MR_HEAD_DIRECTORY_COUNT];
+        uint32_t file_id = mr_load_relaxed(&entry->file_id);
+        if (mr_load_acquire(&entry->sequence) != sequence) {
+            if (count == 0)
+                continue; /* it was just being taken out of the directory */
+            return -EBADMSG;
+        }
+        struct mr_extent_header *memory_at = file_id & MR_EXTENT_FILE_SLOT ? map_slot(partition->topic, file_id & ~MR_EXTENT_FILE_SLOT)
+                                                                           : map_file(start, memory, partition, file_id);
+        if (memory_at == NULL || mr_load_relaxed(&memory_at->sequence) != sequence)
+            return -EBADMSG;
+        extents[count++] = (struct mr_log_live_extent){.memory = memory_at, .slot = (file_id & MR_EXTENT_FILE_SLOT) != 0, .adopted = true};
+    }
+    return count;
+}
+
+/* Older segments stand in front of those that memory knows. */
+static int prepend_segments(struct mr_disk *disk, const char *path, struct mr_log_recovered *recovered, struct millrace_error *err)
+{
+    struct mr_log_segment *older = NULL;
+    uint32_t older_count = 0;
+    if (recovered->segment_count == 0)
+        return 0;
+    int rc = mr_recovery_segments(disk, path, recovered->segments[0].base_offset, &older, &older_count, err);
+    if (rc != 0 || older_count == 0)
+        return rc == -ENOENT ? 0 : rc;
+    struct mr_log_segment *all = calloc(older_count + recovered->segment_count, sizeof *all);
+    if (all == NULL) {
+        free(older);
+        return mr_err(err, ENOMEM, "no memory for %u segments", older_count);
+    }
+    memcpy(all, older, older_count * sizeof *all);
+    memcpy(all + older_count, recovered->segments, recovered->segment_count * sizeof *all);
+    free(older);
+    heap.release(NULL, (void *)(uintptr_t)recovered->segments);
+    recovered->segments = all;
+    recovered->segment_count += older_count;
+    return 0;
+}
+
+static void forget_extents(struct mr_topic_partition *partition)
+{
+    /* Mappings stay until the process ends: rare, and only after damage. The files are unlinked with all else that nobody took. */
+    while (partition->files != NULL) {
+        struct mr_extent_file *file = partition->files;
+        partition->files = file->next;
+        close(file->read_fd);
+        free(file);
+    }
+}
+
+static int adopt(struct mr_start *start, struct mr_memory *memory, struct mr_disk *disk, struct mr_topic_partition *partition,
+                 const struct mr_head_partition *head, const char *path, struct mr_log_recovered *recovered)
+{
+    struct mr_log_live_extent extents[MR_HEAD_DIRECTORY_COUNT];
+    struct millrace_error err = {0};
+    int count = find_extents(start, memory, partition, head, extents);
+    if (count == 0)
+        return -ENOENT;
+    int rc = count < 0 ? count
+                       : mr_adopt_partition(head, &partition->topic->id, partition->index, &memory->boot_id, extents, (uint32_t)count, &heap, recovered,
+                                            &err);
+    if (rc == 0) {
+        rc = prepend_segments(disk, path, recovered, &err);
+        if (rc != 0)
+            mr_adopt_release(&heap, recovered);
+    }
+    if (rc != 0) {
+        mr_say_warn("%s-%u: memory of the last run is not intact (%s); recovering from disk", partition->topic->name, partition->index,
+                    err.text[0] != '\0' ? err.text : "the directory of extents is torn");
+        forget_extents(partition);
+    }
+    return rc;
+}
+
+static int recover(struct mr_start *start, struct mr_disk *disk, const struct mr_node_config *config, uint64_t before_generation,
+                   struct mr_topic_partition *partition, const char *path, uint64_t expected_end, struct mr_log_recovered *recovered,
+                   struct millrace_error *err)
+{
+    struct mr_recovery **recovery = &start->recovery[partition->directory];
+    (void)before_generation;
+    if (*recovery == NULL) {
+        int rc = mr_recovery_open(recovery, disk, config->log_dirs.item[partition->directory], say, NULL, err);
+        if (rc != 0)
+            return rc;
+    }
+    return mr_recovery_partition(*recovery, path, &partition->topic->id, partition->index, expected_end, recovered, err);
+}
+
+static int find_topic(struct mr_start *start, struct mr_start_topic *slot, struct mr_memory *memory, struct mr_disk *disk,
+                      const struct mr_node_config *config, uint64_t generation, struct millrace_error *err)
+{
+    struct mr_topic *topic = slot->topic;
+    char path[MR_STEWARD_PATH_MAX];
+    bool has_head = adopt_head(memory, topic);
+    struct mr_head_partition *heads = has_head ? (struct mr_head_partition *)(void *)((uint8_t *)topic->head + MR_HEAD_PARTITIONS_POSITION) : NULL;
+
+    slot->recovered = calloc(topic->partition_count, sizeof(struct mr_log_recovered *));
+    slot->adopted = calloc(topic->partition_count, sizeof(bool));
+    if (slot->recovered == NULL || slot->adopted == NULL)
+        return mr_err(err, ENOMEM, "no memory for %u partitions", topic->partition_count);
+    for (uint32_t p = 0; p < topic->partition_count; p++) {
+        struct mr_topic_partition *partition = &topic->partitions[p];
+        struct mr_log_recovered *recovered = calloc(1, sizeof *recovered);
+        if (recovered == NULL)
+            return mr_err(err, ENOMEM, "no memory for %u partitions", topic->partition_count);
+        slot->recovered[p] = recovered;
+        mr_partition_path(config, partition, path);
+        if (has_head && adopt(start, memory, disk, partition, &heads[p], path, recovered) == 0) {
+            slot->adopted[p] = true;
+            start->adopted_count++;
+            continue;
+        }
+        int rc = recover(start, disk, config, generation, partition, path, has_head ? mr_load_relaxed(&heads[p].durable) : 0, recovered, err);
+        if (rc != 0) {
+            mr_err_within(err, "recovering %s-%u", topic->name, p);
+            return rc;
+        }
+        start->recovered_count++;
+        start->offline_count += recovered->offline;
+    }
+    return 0;
+}
+
+struct sweep {
+    struct mr_registry *registry;
+    struct mr_memory *memory;
+    uint32_t removed;
+};
+
+/* Unlink what nobody took: extents named ahead, of deleted topics, or damaged. */
+static int sweep_one(void *context, const char *name, bool huge)
+{
+    struct sweep *sweep = context;
+    char id[33];
+    unsigned p = 0, file_id = 0;
+    bool taken = false;
+    for (struct mr_topic *topic = sweep->registry->topics; topic != NULL && !taken; topic = topic->next) {
+        mr_uuid_text(&topic->id, id);
+        if (strstr(name, id) == NULL || topic->head == NULL)
+            continue;
+        taken = strncmp(name, "head.", 5) == 0 || strncmp(name, "slots.", 6) == 0;
+        if (!taken && sscanf(name, "extent.%*32[0-9a-f].%u.%u", &p, &file_id) == 2 && p < topic->partition_count) {
+            struct mr_topic_partition *partition = &topic->partitions[p];
+            for (const struct mr_extent_file *file = partition->files; file != NULL && !taken; file = file->next)
+                taken = file->file_id == file_id;
+            if (file_id >= partition->next_file_id)
+                partition->next_file_id = file_id + 1;
+        }
+    }
+    if (!taken) {
+        mr_memory_unlink(sweep->memory, name, huge);
+        sweep->removed++;
+    }
+    return 0;
+}
+
+int mr_start_find(struct mr_start *start, struct mr_registry *registry, struct mr_memory *memory, struct mr_disk *disk,
+                  const struct mr_node_config *config, struct mr_clock *clock, struct millrace_error *err)
+{
+    struct sweep sweep = {.registry = registry, .memory = memory};
+    uint64_t began = mr_clock_now_ns(clock);
+    uint32_t index = 0;
+
+    memset(start, 0, sizeof *start);
+    start->topics = calloc(registry->topic_count + 1u, sizeof *start->topics);
+    if (start->topics == NULL)
+        return mr_err(err, ENOMEM, "no memory for %u topics", registry->topic_count);
+    start->topic_count = registry->topic_count;
+    for (struct mr_topic *topic = registry->topics; topic != NULL; topic = topic->next, index++) {
+        start->topics[index].topic = topic;
+        int rc = find_topic(start, &start->topics[index], memory, disk, config, registry->generation, err);
+        if (rc != 0)
+            return rc;
+    }
+    for (uint32_t d = 0; d < config->log_dirs.count; d++) {
+        int rc = start->recovery[d] != NULL ? mr_recovery_checkpoint(start->recovery[d], err) : 0;
+        if (rc != 0)
+            return rc;
+    }
+    mr_memory_list(memory, sweep_one, &sweep);
+    if (sweep.removed > 0)
+        mr_say_info("memory: %u files that no partition of this start uses were removed", sweep.removed);
+    start->adopt_ns = mr_clock_now_ns(clock) - began;
+    return 0;
+}
+
+void mr_start_release(struct mr_start *start)
+{
+    for (uint32_t t = 0; t < start->topic_count; t++) {
+        struct mr_start_topic *slot = &start->topics[t];
+        for (uint32_t p = 0; slot->recovered != NULL && p < slot->topic->partition_count; p++) {
+            if (slot->recovered[p] != NULL && slot->adopted[p])
+                mr_adopt_release(&heap, slot->recovered[p]);
+            free(slot->recovered[p]);
+        }
+        free(slot->recovered);
+        free(slot->adopted);
+    }
+    free(start->topics);
+    start->topics = NULL;
+    start->topic_count = 0;
+}
