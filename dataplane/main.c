@@ -27,7 +27,6 @@
 #include "drivers/clock/clock.h"
 #include "drivers/disk/disk.h"
 #include "drivers/disk/faulty.h"
-#include "millrace/millrace.h"
 #include "shm/base/logging.h"
 #include "shm/base/random.h"
 #include "shm/session/socket.h"
@@ -176,18 +175,24 @@ static int start_reactor(struct node *node, uint32_t r, struct millrace_error *e
     return rc == 0 ? mr_reactor_start(&node->reactors[r], &options, err) : rc;
 }
 
+/* Called by the door once all reactors have said that everything is secured through their own journals. */
 static void retire_journals(void *context)
 {
     struct node *node = context;
     struct millrace_error err;
     for (uint32_t d = 0; d < node->config.log_dirs.count; d++) {
-        if (mr_journals_retire(node->cold_disk, node->config.log_dirs.item[d], node->registry.generation, &err) != 0)
+        const char *directory = node->config.log_dirs.item[d];
+        int rc = node->start.recovery[d] != NULL ? mr_recovery_retire(node->start.recovery[d], &err)
+                                                 : mr_journals_retire(node->cold_disk, directory, node->registry.generation, &err);
+        mr_recovery_close(node->start.recovery[d]);
+        node->start.recovery[d] = NULL;
+        if (rc != 0)
             mr_say_warn("%s; old journals stay until the next start", err.text);
-        /* A spare, so that the next start need not write one. */
-        for (uint32_t r = 0; r < node->reactor_count; r++)
-            if (mr_journal_spare(node->cold_disk, node->config.log_dirs.item[d], node->reactor_count, (uint64_t)node->config.journal_bytes, &err) != 0)
-                mr_say_debug("%s", err.text);
+        else if (mr_journal_spares(node->cold_disk, directory, node->reactor_count, (uint64_t)node->config.journal_bytes, &err) != 0)
+            mr_say_warn("%s; the next start takes longer", err.text);
     }
+    mr_start_release(&node->start);
+    mr_say_debug("everything that was found is secured; old journals are retired");
 }
 
 static int start_threads(struct node *node, struct millrace_error *err)
@@ -334,7 +339,7 @@ int main(int argc, char **argv)
         if (option == 'h')
             return usage(stdout);
         if (option == 'v') {
-            printf("millraced %s\n", millrace_version());
+            printf("millraced %s\n", MR_VERSION);
             return 0;
         }
         if (option == 'c')

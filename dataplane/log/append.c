@@ -89,7 +89,6 @@ void mr_partition_finish(struct mr_partition *p, struct mr_appended *appended)
     uint32_t bytes = mr_batch_close(writer);
     appended->base_offset = writer->base_offset;
     appended->end_offset = (uint64_t)writer->base_offset + writer->count;
-    appended->first_sequence = (uint64_t)(uint32_t)writer->base_sequence;
     appended->count = writer->count;
     if (producer != NULL) {
         producer->open = NULL;

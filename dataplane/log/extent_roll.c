@@ -176,7 +176,7 @@ static void unname_ahead(struct mr_partition *p)
         mr_store_release(&p->head->directory[p->last_sequence % MR_HEAD_DIRECTORY_COUNT].sequence, 0);
         mr_store_relaxed(&e->memory->sequence, 0);
         p->leaving[p->leaving_count++] = (struct log_leaving){
-            .extent = {.memory = e->memory, .slot = e->slot, .adopted = e->adopted}, .state = LOG_LEAVING_TO_FREE};
+            .extent = {.memory = e->memory, .slot = e->slot, .sequence = e->sequence, .adopted = e->adopted}, .state = LOG_LEAVING_TO_FREE};
         p->last_sequence--;
         mr_log_pend(p, LOG_PENDING_LEAVING);
     }
@@ -399,7 +399,7 @@ void mr_log_recycle(struct mr_partition *p, bool all)
         mr_store_release(&p->head->directory[p->first_sequence % MR_HEAD_DIRECTORY_COUNT].sequence, 0);
         /* Pins on adopted memory died with the daemon that knew them. */
         p->leaving[p->leaving_count++] = (struct log_leaving){
-            .extent = {.memory = e->memory, .slot = e->slot, .adopted = e->adopted},
+            .extent = {.memory = e->memory, .slot = e->slot, .sequence = e->sequence, .adopted = e->adopted},
             .state = e->adopted ? LOG_LEAVING_TO_GIVE : LOG_LEAVING_TO_FREE,
         };
         p->first_sequence++;

@@ -255,6 +255,11 @@ int mr_log_partition_remove(struct mr_log *log, struct mr_partition *p)
     return 0;
 }
 
+uint32_t mr_partition_generation(const struct mr_partition *p)
+{
+    return p->generation;
+}
+
 void *mr_partition_context(const struct mr_partition *p)
 {
     return p->context;

@@ -100,6 +100,7 @@ struct mr_log_partition_options {
 struct mr_log_live_extent {
     struct mr_extent_header *memory; /* fresh: file_id and bytes set, the rest of any value */
     bool slot;
+    uint64_t sequence; /* FREE_EXTENT: what readers' pins name it by */
     bool adopted; /* left by a daemon that died: never reused, only given back (its pins are unknown) */
 };
 
@@ -205,6 +206,9 @@ int mr_log_partition_remove(struct mr_log *log, struct mr_partition *partition) 
 
 void *mr_partition_context(const struct mr_partition *partition);
 
+/** Of its lineage, for the note of a clean stop. */
+uint32_t mr_partition_generation(const struct mr_partition *partition);
+
 /**
  * Find or make the state of a producer in this partition (cold; at open).
  * @param epoch a higher one than known fences the older; a lower one: -EPERM
@@ -246,7 +250,6 @@ struct mr_batch_writer *mr_partition_writer(struct mr_partition *partition);
 struct mr_appended {
     int64_t base_offset;
     uint64_t end_offset; /* committed when the watermark reaches this */
-    uint64_t first_sequence;
     uint32_t count;
 };
 

@@ -64,6 +64,15 @@ int mr_recovery_retire(struct mr_recovery *recovery, struct millrace_error *err)
 void mr_recovery_close(struct mr_recovery *recovery);
 
 /**
+ * The same for a start that adopted everything and so opened no recovery: journals of generations before this one. Cold.
+ * @return 0; -EIO
+ */
+int mr_journals_retire(struct mr_disk *disk, const char *directory, uint64_t before_generation, struct millrace_error *err) MR_MUST_USE;
+
+/** Keep exactly so many spares of this size, so that the next start need not write one: makes what is missing, removes what is too much. Slow. */
+int mr_journal_spares(struct mr_disk *disk, const char *directory, uint32_t wanted, uint64_t bytes, struct millrace_error *err) MR_MUST_USE;
+
+/**
  * Create (or take a spare for) the journal file of a reactor for this start: allocated, zeroed at least ahead of its first use, block 0
  * written, file and directory synced. @param journal filled in but for the staging memory
  */

@@ -46,6 +46,7 @@ struct mr_topic_partition {
     struct mr_subscriber *subscribers;           /* whose pins are looked at before an extent is reused */
     struct mr_topic_partition *open_next;        /* in the list of partitions with an open batch */
     struct mr_handle *open_handle;               /* whose records the open batch holds */
+    uint64_t open_sequence;                      /* of its first record, all 64 bits */
     bool is_open;
 
     /* steward */

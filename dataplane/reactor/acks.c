@@ -109,7 +109,8 @@ bool reactor_flush_backlog(struct mr_reactor *reactor, struct mr_ring_session *r
 bool reactor_ack_later(struct mr_reactor *reactor, struct mr_topic_partition *partition, const struct mr_ack *ack)
 {
     struct mr_ack *last = partition->waiting_last;
-    if (mr_partition_committed(partition->log, NULL) >= ack->end_offset)
+    uint64_t durable;
+    if (mr_partition_committed(partition->log, &durable) >= ack->end_offset)
         return false;
     if (last != NULL && merges(last, ack)) {
         last->count += ack->count;
@@ -142,7 +143,8 @@ static void pop_waiting(struct mr_reactor *reactor, struct mr_topic_partition *p
 
 void reactor_advance(struct mr_reactor *reactor, struct mr_topic_partition *partition)
 {
-    uint64_t committed = mr_partition_committed(partition->log, NULL);
+    uint64_t durable;
+    uint64_t committed = mr_partition_committed(partition->log, &durable);
     while (partition->waiting_first != NULL && partition->waiting_first->end_offset <= committed)
         pop_waiting(reactor, partition);
     if (partition->armed != NULL)

@@ -16,10 +16,9 @@ static struct mr_log_event *next_event(struct mr_reactor *reactor)
 
 static bool is_pinned(const struct mr_freeing *freeing)
 {
-    uint64_t sequence = mr_load_relaxed(&freeing->extent.memory->sequence);
     for (const struct mr_subscriber *reader = freeing->partition->subscribers; reader != NULL; reader = reader->next)
         for (uint32_t i = 0; i < MR_PINS_PER_PARTITION; i++)
-            if (mr_load_relaxed(&reader->pins[i]) == sequence)
+            if (mr_load_relaxed(&reader->pins[i]) == freeing->extent.sequence)
                 return true;
     return false;
 }

@@ -42,7 +42,7 @@ static void finish(struct mr_reactor *reactor, struct mr_topic_partition *partit
     }
     mr_partition_finish(partition->log, &appended);
     reactor->log_due = true;
-    struct mr_ack ack = {.handle = handle, .first_sequence = appended.first_sequence, .count = appended.count,
+    struct mr_ack ack = {.handle = handle, .first_sequence = partition->open_sequence, .count = appended.count,
                          .base_offset = appended.base_offset, .end_offset = appended.end_offset, .group = group,
                          .durability = handle->acks, .deadline_ns = reactor->now_ns + reactor->options.delivery_timeout_ms * 1000000u};
     if (handle->acks > MR_DURABILITY_LEADER) {
@@ -84,6 +84,7 @@ static int begin(struct mr_reactor *reactor, struct mr_handle *handle, uint64_t 
         return rc;
     partition->is_open = true;
     partition->open_handle = handle;
+    partition->open_sequence = sequence;
     partition->open_next = reactor->open_first;
     reactor->open_first = partition;
     return 0;

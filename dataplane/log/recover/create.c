@@ -36,7 +36,7 @@ static int look_at_spare(void *context, const char *name, bool is_directory)
     return find->found[0] != '\0';
 }
 
-static int write_zeros(struct mr_disk *disk, int file, uint64_t bytes)
+int mr_recover_write_zeros(struct mr_disk *disk, int file, uint64_t bytes)
 {
     uint8_t *zeros = calloc(1, ZERO_BYTES);
     int rc = zeros == NULL ? -ENOMEM : mr_disk_allocate(disk, file, 0, bytes);
@@ -84,7 +84,7 @@ int mr_journal_create(struct mr_disk *disk, const char *directory, uint32_t reac
     int file = mr_disk_open(disk, before, MR_DISK_CREATE, err);
     if (file < 0)
         return file;
-    rc = is_spare ? 0 : write_zeros(disk, file, bytes);
+    rc = is_spare ? 0 : mr_recover_write_zeros(disk, file, bytes);
     if (rc == 0) {
         fill_block(block, reactor, generation, bytes, salt);
         int64_t n = mr_disk_write(disk, file, block, sizeof block, 0);

@@ -130,38 +130,24 @@ static bool is_needed(const struct mr_recovery *recovery, uint32_t image)
 
 int mr_recovery_retire(struct mr_recovery *recovery, struct millrace_error *err)
 {
-    static const uint8_t zeros[MR_BLOCK_BYTES];
     struct mr_disk *disk = recovery->disk;
-    char path[MR_RECOVER_PATH_MAX], spare[MR_RECOVER_PATH_MAX];
+    const char *names[MR_JOURNALS_MAX];
+    char path[MR_RECOVER_PATH_MAX];
+    uint32_t count = 0;
     int rc = recovery->is_checkpointed ? 0 : mr_recovery_checkpoint(recovery, err);
     if (rc != 0)
         return rc;
-    for (uint32_t i = 0; rc == 0 && i < recovery->image_count; i++) {
+    for (uint32_t i = 0; i < recovery->image_count; i++) {
         const char *name = recovery->image[i].name;
-        if (is_needed(recovery, i)) {
+        if (is_needed(recovery, i))
             mr_recover_say(recovery, MR_RECOVER_WARNING, "journal '%s/%s' is kept: an offline partition may need it", recovery->directory, name);
-            continue;
-        }
-        snprintf(path, sizeof path, "%s/%s", recovery->directory, name);
-        snprintf(spare, sizeof spare, "%s/journal-spare-%s", recovery->directory, name + strlen("journal-"));
-        rc = mr_disk_rename(disk, path, spare);
+        else
+            names[count++] = name;
     }
     snprintf(path, sizeof path, "%s/clean-shutdown", recovery->directory);
-    if (rc == 0) /* the checkpoint says it all now */
-        rc = mr_disk_unlink(disk, path);
-    if (rc == -ENOENT)
-        rc = 0;
-    if (rc == 0)
-        rc = mr_disk_sync_directory(disk, recovery->directory);
-    for (uint32_t i = 0; rc == 0 && i < recovery->image_count; i++) {
-        snprintf(spare, sizeof spare, "%s/journal-spare-%s", recovery->directory, recovery->image[i].name + strlen("journal-"));
-        int file = mr_disk_open(disk, spare, 0, err);
-        if (file < 0)
-            continue; /* kept */
-        int64_t n = mr_disk_write(disk, file, zeros, sizeof zeros, 0);
-        rc = n < 0 ? (int)n : mr_disk_sync(disk, file);
-        (void)mr_disk_close(disk, file);
-    }
+    rc = mr_disk_unlink(disk, path); /* the checkpoint says it all now */
+    if (rc == 0 || rc == -ENOENT)
+        rc = mr_recover_retire_files(disk, recovery->directory, names, count);
     if (rc != 0)
         return mr_err(err, -rc, "retiring the journals of '%s' failed: %s", recovery->directory, strerror(-rc));
     return 0;

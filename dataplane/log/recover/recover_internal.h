@@ -235,4 +235,10 @@ int mr_settle_remove(struct mr_recovery *recovery, const char *partition_path, u
 /** `<path>/<20 digits><suffix>` */
 void mr_segment_path(char path[MR_RECOVER_PATH_MAX], const char *partition_path, uint64_t base_offset, const char *suffix);
 
+/* create.c: allocate and write; @return 0 or -errno */
+int mr_recover_write_zeros(struct mr_disk *disk, int file, uint64_t bytes);
+
+/* retire.c: rename to spares, sync, wipe. @return 0 or -errno */
+int mr_recover_retire_files(struct mr_disk *disk, const char *directory, const char *const *names, uint32_t count);
+
 #endif
