@@ -226,6 +226,8 @@ static int open_door(struct node *node, struct millrace_error *err)
         rc = mr_door_open(&node->door, &options, node->socket_path, err);
     for (uint32_t t = 0; t < node->start.topic_count && rc == 0; t++)
         rc = mr_door_add_topic(node->door, node->start.topics[t].topic, (const struct mr_log_recovered *const *)node->start.topics[t].recovered, err);
+    if (rc == 0)
+        mr_door_begin(node->door);
     return rc;
 }
 

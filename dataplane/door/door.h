@@ -45,6 +45,9 @@ int mr_door_open(struct mr_door **door, const struct mr_door_options *options, c
 /** Make a topic's head, or take the one that `start` adopted, and make it known to all reactors. Before serving, or from the door's thread. */
 int mr_door_add_topic(struct mr_door *door, struct mr_topic *topic, const struct mr_log_recovered *const *recovered, struct millrace_error *err) MR_MUST_USE;
 
+/** All topics that were found at start are added: logs may run, old journals may be retired when all is secured. */
+void mr_door_begin(struct mr_door *door);
+
 /** Serve until SIGINT or SIGTERM comes through signal_fd. */
 void mr_door_serve(struct mr_door *door, int signal_fd);
 

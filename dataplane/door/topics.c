@@ -62,13 +62,19 @@ int mr_door_add_topic(struct mr_door *door, struct mr_topic *topic, const struct
         topic->partitions[p].head = &heads[p];
         mr_store_release(&heads[p].owner, (uint64_t)topic->partitions[p].reactor << 32 | (uint32_t)door->options.registry->generation);
     }
-    door->creating_awaited = door->options.reactor_count;
-    door->creating_result = 0;
+    door->creating_awaited += door->options.reactor_count;
     for (uint32_t r = 0; r < door->options.reactor_count; r++) {
         struct mr_reactor_message message = {.kind = MR_REACTOR_ADD_TOPIC, .topic = topic, .recovered = recovered};
         door_to_reactor(door, r, &message);
     }
     return 0;
+}
+
+void mr_door_begin(struct mr_door *door)
+{
+    struct mr_reactor_message message = {.kind = MR_REACTOR_BEGIN};
+    for (uint32_t r = 0; r < door->options.reactor_count; r++)
+        door_to_reactor(door, r, &message);
 }
 
 void door_topic_create(struct mr_session *session, const struct mr_message_topic_create *message)
@@ -92,6 +98,7 @@ void door_topic_create(struct mr_session *session, const struct mr_message_topic
         door_send_error(session, message->header.request, rc, err.text);
         return;
     }
+    door->creating_result = 0;
     session->request = message->header.request;
     session->request_kind = MR_REQUEST_TOPIC;
     door->creating = topic;

@@ -116,6 +116,8 @@ bool reactor_step_log(struct mr_reactor *reactor)
     struct mr_log_action actions[MR_ACTIONS];
     uint32_t count;
 
+    if (mr_unlikely(!reactor->begun))
+        return false;
     if (reactor->write_count > 0)
         submit(reactor);
     if (reactor->event_count == 0 && !reactor->log_due && reactor->now_ns < reactor->log_next_ns)

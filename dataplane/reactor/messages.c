@@ -159,6 +159,10 @@ bool reactor_messages(struct mr_reactor *reactor)
         case MR_REACTOR_ADD_TOPIC:
             add_topic(reactor, &message);
             break;
+        case MR_REACTOR_BEGIN:
+            reactor->begun = true;
+            reactor->log_due = true;
+            break;
         case MR_REACTOR_ADD_RING:
             add_ring(reactor, message.ring);
             break;

@@ -51,6 +51,7 @@ struct mr_subscriber {
 
 enum mr_reactor_message_kind {
     MR_REACTOR_ADD_TOPIC = 1, /* topic, recovered[partition] or NULL */
+    MR_REACTOR_BEGIN,         /* all that was found at start is added: the log may run (log.h: SECURED means what was added before) */
     MR_REACTOR_ADD_RING,      /* ring */
     MR_REACTOR_SET_HANDLES,   /* ring, handles, handle_count; reply gives the old table back */
     MR_REACTOR_CLOSE_RING,    /* ring: drain what is committed, then reply when no ack is outstanding */

@@ -73,7 +73,7 @@ struct mr_reactor {
     uint64_t active_ns;    /* when a pass last found something to do */
     uint64_t recheck_ns, housekeep_ns, log_next_ns;
     bool log_due;
-    bool stopping, stopped;
+    bool begun, stopping, stopped;
 
     struct mr_ring_session **rings; /* all of this reactor; the first hot_count are hot */
     uint32_t ring_count, hot_count, ring_capacity;
