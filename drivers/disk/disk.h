@@ -94,7 +94,10 @@ static inline uint32_t mr_disk_submit(struct mr_disk *disk, const struct mr_disk
     return disk->ops->submit(disk, writes, count);
 }
 
-/** Collect what has completed, without waiting. @return how many were filled in. Hot; no system call unless the kernel has something pending. */
+/**
+ * Collect what has completed, without waiting. @return how many were filled in; fewer than max: there are no more for now.
+ * Hot; no system call unless the kernel has something pending, or has kept a write through many empty polls (then a yield: uring.c).
+ */
 static inline uint32_t mr_disk_poll(struct mr_disk *disk, struct mr_disk_completion *completions, uint32_t max)
 {
     return disk->ops->poll(disk, completions, max);

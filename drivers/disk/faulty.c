@@ -149,13 +149,16 @@ static uint32_t faulty_poll(struct mr_disk *disk, struct mr_disk_completion *com
     if (faulty->outstanding == 0)
         return 0;
     uint64_t now = now_ns();
-    uint32_t seen = mr_disk_poll(faulty->inner, inner, BATCH);
-    for (uint32_t i = 0; i < seen; i++) {
-        uint32_t index = (uint32_t)inner[i].tag;
-        faulty->slot[index].result = inner[i].result;
-        faulty->slot[index].due_ns = now + faulty->slot[index].slow_ns;
-        faulty->held[faulty->held_count++] = index;
-    }
+    uint32_t seen;
+    do {
+        seen = mr_disk_poll(faulty->inner, inner, BATCH);
+        for (uint32_t i = 0; i < seen; i++) {
+            uint32_t index = (uint32_t)inner[i].tag;
+            faulty->slot[index].result = inner[i].result;
+            faulty->slot[index].due_ns = now + faulty->slot[index].slow_ns;
+            faulty->held[faulty->held_count++] = index;
+        }
+    } while (seen == BATCH);
     uint32_t count = 0, kept = 0;
     for (uint32_t i = 0; i < faulty->held_count; i++) {
         uint32_t index = faulty->held[i];
