@@ -116,7 +116,7 @@ def run_meson_suite(suite, directory, level, slow, results):
         text = test.get("stdout", "") + test.get("stderr", "")
         status = None if test["result"] == "TIMEOUT" else test.get("returncode", 1)
         before = len(results.failed)
-        results.add_output(suite + "/" + test["name"].split(" / ")[-1], text, status)
+        results.add_output(suite + "/" + test["name"].split(" / ")[-1].removeprefix(suite + "/"), text, status)
         if len(results.failed) > before:
             say("---- %s\n%s\n----" % (test["name"], text[-6000:]))
 
