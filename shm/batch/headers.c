@@ -71,6 +71,8 @@ bool mr_record_headers_check(const uint8_t *block, size_t bytes, uint32_t count)
     uint32_t seen = 0;
     int rc;
 
+    if (bytes == 0)
+        return count == 0; /* the block may be NULL then, and NULL + 0 is undefined */
     while ((rc = mr_record_headers_next(&at, block + bytes, &header)) == 1) /* bound: two bytes or more of the block each */
         seen++;
     return rc == 0 && seen == count;

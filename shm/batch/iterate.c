@@ -6,7 +6,7 @@ void mr_batch_iterator_init_records(struct mr_batch_iterator *it, const uint8_t 
     int32_t count = mr_batch_record_count(batch);
 
     it->next = records;
-    it->end = records + record_bytes;
+    it->end = record_bytes == 0 ? records : records + record_bytes; /* records may be NULL then, and NULL + 0 is undefined */
     it->base_offset = mr_batch_base_offset(batch);
     it->base_timestamp_ms = mr_batch_base_timestamp(batch);
     it->append_time_ms = mr_batch_max_timestamp(batch);

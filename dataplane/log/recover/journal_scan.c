@@ -433,8 +433,10 @@ const struct mr_entry *mr_journal_find(const struct mr_recovery *recovery, const
         else
             high = middle;
     }
-    const struct mr_entry *first = recovery->entry + low;
     *count = 0;
+    if (low == recovery->entry_count)
+        return NULL; /* also when there is no array at all */
+    const struct mr_entry *first = recovery->entry + low;
     while (low + *count < recovery->entry_count && first[*count].at->partition == partition &&
            memcmp(&first[*count].at->topic_id, topic_id, sizeof *topic_id) == 0)
         (*count)++;
