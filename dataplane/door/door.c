@@ -58,7 +58,9 @@ int mr_door_open(struct mr_door **out, const struct mr_door_options *options, co
     door->secured_awaited = options->reactor_count;
     door->epoll = epoll_create1(EPOLL_CLOEXEC);
     door->no_membarrier = syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) != 0;
-    int rc = door->epoll < 0 ? mr_err(err, errno, "epoll: %s", strerror(errno)) : bind_socket(door, socket_path, options->config->socket_mode, err);
+    int rc = mr_guard_install(err);
+    if (rc == 0)
+        rc = door->epoll < 0 ? mr_err(err, errno, "epoll: %s", strerror(errno)) : bind_socket(door, socket_path, options->config->socket_mode, err);
     if (rc == 0) {
         struct epoll_event listener = {.events = EPOLLIN, .data.ptr = &door->listener};
         struct epoll_event bell = {.events = EPOLLIN, .data.ptr = door->options.bell};
@@ -111,8 +113,24 @@ static void take_reply(struct mr_door *door, const struct mr_reactor_reply *repl
     }
 }
 
+/* S8: the guard put zeros in the place of somebody's memory. */
+static MR_COLD void close_hit_sessions(struct mr_door *door)
+{
+    struct mr_session *next;
+    for (struct mr_session *session = door->sessions; session != NULL; session = next) {
+        next = session->next;
+        for (uint32_t r = 0; r < door->options.reactor_count; r++)
+            if (session->state != MR_SESSION_CLOSING && session->rings[r].ring != NULL && mr_guard_was_hit(session->rings[r].arena)) {
+                door_session_poison(session, MR_POISON_BUS_ERROR);
+                break; /* it may be freed */
+            }
+    }
+}
+
 static bool take_mail(struct mr_door *door)
 {
+    if (mr_guard_any_hit())
+        close_hit_sessions(door);
     struct mr_reactor_reply reply;
     struct mr_steward_notice notice;
     bool any = false;

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include "dataplane/door/door.h"
+#include "dataplane/door/guard.h"
 #include "shm/abi/message.h"
 
 #define MR_SESSION_PRODUCERS_MAX 256u
@@ -34,6 +35,7 @@ struct mr_session_ring {
     struct mr_ring_session *ring; /* NULL: none to this reactor */
     void *memory;
     int fd;
+    int arena; /* in the guard's table */
     struct mr_ring_shape shape;
     bool mapped; /* the client has it too: sealed, and with the reactor */
 };

@@ -51,8 +51,10 @@ int door_ring_offer(struct mr_session *session, uint32_t reactor, uint32_t submi
     if (fd < 0)
         return fd;
     slot->fd = fd;
+    slot->arena = mr_guard_add(slot->memory, mr_ring_bytes(slot->shape));
     slot->ring = mr_ring_session_new(slot->memory, slot->shape, session->doorbell, session->wake, session, reactor);
     if (slot->ring == NULL) {
+        mr_guard_remove(slot->arena);
         munmap(slot->memory, mr_ring_bytes(slot->shape));
         close(slot->fd);
         slot->fd = -1;
@@ -97,6 +99,7 @@ void door_ring_free(struct mr_session *session, uint32_t reactor)
     if (slot->ring == NULL)
         return;
     mr_ring_session_free(slot->ring);
+    mr_guard_remove(slot->arena);
     munmap(slot->memory, mr_ring_bytes(slot->shape));
     close(slot->fd);
     slot->ring = NULL;

@@ -103,9 +103,9 @@ static void release(void *context, void *memory)
     free(memory);
 }
 
-static int watch(struct mr_reactor *reactor, int fd)
+static int watch(struct mr_reactor *reactor, int fd, uint32_t events)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    struct epoll_event event = {.events = events, .data.ptr = NULL};
     return fd < 0 || epoll_ctl(reactor->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
 }
 
@@ -131,9 +131,9 @@ int mr_reactor_start(struct mr_reactor **out, const struct mr_reactor_options *o
     if (rc != 0)
         return mr_err(err, -rc, "cannot start the log of reactor %u: %s", options->index, strerror(-rc));
     reactor->now_ns = reactor->active_ns = mr_clock_now_ns(options->clock);
-    rc = watch(reactor, options->bell->eventfd);
-    if (rc == 0)
-        rc = watch(reactor, mr_disk_wait_fd(options->disk));
+    rc = watch(reactor, options->bell->eventfd, EPOLLIN);
+    if (rc == 0) /* the driver never drains it (disk.h) */
+        rc = watch(reactor, mr_disk_wait_fd(options->disk), EPOLLIN | EPOLLET);
     if (rc == 0)
         rc = -pthread_create(&reactor->thread, NULL, run, reactor);
     if (rc != 0)

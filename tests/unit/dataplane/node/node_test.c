@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a node keeps beside its logs: directories that are its own, ids that are never given twice, topics that outlive it. */
+#include "dataplane/node/datadir.h"
+#include "dataplane/node/producer_ids.h"
+#include "dataplane/node/registry.h"
+#include "tests/support/unit.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char root[64];
+static struct millrace_error err;
+static struct mr_node_config config;
+static struct mr_config origin;
+
+static int setup(void **state)
+{
+    char set[100];
+    const char *sets[] = {set};
+    snprintf(root, sizeof root, "/tmp/mr_node_XXXXXX");
+    assert_non_null(mkdtemp(root));
+    snprintf(set, sizeof set, "log.dirs=%s", root);
+    return mr_node_config_load(&config, &origin, NULL, sets, 1, &err);
+}
+
+static int teardown(void **state)
+{
+    char command[100];
+    snprintf(command, sizeof command, "rm -rf '%s'", root);
+    return system(command);
+}
+
+static void directory_of_another_broker_is_refused(void **state)
+{
+    struct mr_datadir directory;
+    assert_int_equal(mr_datadir_open(&directory, root, 7, &err), 0);
+    assert_true(directory.fresh);
+    mr_datadir_close(&directory);
+    assert_int_equal(mr_datadir_open(&directory, root, 8, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "broker.id=7"));
+    mr_datadir_close(&directory);
+    assert_int_equal(mr_datadir_open(&directory, root, 7, &err), 0);
+    assert_false(directory.fresh);
+    mr_datadir_close(&directory);
+}
+
+static void second_daemon_is_told_the_pid_of_the_first(void **state)
+{
+    struct mr_datadir directory;
+    assert_int_equal(mr_datadir_open(&directory, root, 0, &err), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct mr_datadir again;
+        char pid[32];
+        snprintf(pid, sizeof pid, "pid %d", (int)getppid());
+        int rc = mr_datadir_open(&again, root, 0, &err);
+        _exit(rc == -EBUSY && strstr(err.text, pid) != NULL && strstr(err.text, "--data") != NULL ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    mr_datadir_close(&directory);
+}
+
+static void foreign_meta_properties_is_refused(void **state)
+{
+    struct mr_datadir directory;
+    char path[100];
+    snprintf(path, sizeof path, "%s/meta.properties", root);
+    FILE *f = fopen(path, "w");
+    fputs("version=1\nbroker.id=0\ncluster.id=abc\n", f);
+    fclose(f);
+    assert_int_equal(mr_datadir_open(&directory, root, 0, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "directory.id"));
+    mr_datadir_close(&directory);
+}
+
+/* A crash between two ids skips the rest of a block and never repeats. */
+static void producer_ids_are_never_given_twice(void **state)
+{
+    struct mr_datadir directory;
+    struct mr_producer_ids ids;
+    int64_t last = -1;
+    assert_int_equal(mr_datadir_open(&directory, root, 0, &err), 0);
+    for (int start = 0; start < 3; start++) {
+        assert_int_equal(mr_producer_ids_open(&ids, &directory, &err), 0);
+        for (int i = 0; i < 1500; i++) {
+            int64_t id = mr_producer_ids_next(&ids, &err);
+            assert_true(id > last);
+            last = id;
+        }
+    }
+    mr_datadir_close(&directory);
+}
+
+static void damaged_producer_ids_stop_the_start(void **state)
+{
+    struct mr_datadir directory;
+    struct mr_producer_ids ids;
+    assert_int_equal(mr_datadir_open(&directory, root, 0, &err), 0);
+    assert_int_equal(mr_datadir_replace(&directory, "producer-ids", "12x\n", 4, 0600, &err), 0);
+    assert_int_equal(mr_producer_ids_open(&ids, &directory, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "producer-ids"));
+    mr_datadir_close(&directory);
+}
+
+static void tokens_prove_id_epoch_and_uid_of_this_node(void **state)
+{
+    struct mr_datadir directory;
+    struct mr_producer_ids ids, again;
+    uint8_t token[MR_TOKEN_BYTES];
+    assert_int_equal(mr_datadir_open(&directory, root, 0, &err), 0);
+    assert_int_equal(mr_producer_ids_open(&ids, &directory, &err), 0);
+    mr_producer_token(&ids, 5, 0, 1000, token);
+    assert_int_equal(mr_producer_ids_open(&again, &directory, &err), 0); /* the key is the node's, not the process's */
+    assert_true(mr_producer_token_check(&again, 5, 0, 1000, token));
+    assert_false(mr_producer_token_check(&again, 6, 0, 1000, token));
+    assert_false(mr_producer_token_check(&again, 5, 1, 1000, token));
+    assert_false(mr_producer_token_check(&again, 5, 0, 1001, token));
+    token[31] ^= 1;
+    assert_false(mr_producer_token_check(&again, 5, 0, 1000, token));
+    mr_datadir_close(&directory);
+}
+
+static void topics_outlive_the_process_with_their_configs(void **state)
+{
+    struct mr_datadir directory;
+    struct mr_registry registry;
+    struct mr_topic *topic;
+    assert_int_equal(mr_datadir_open(&directory, root, 0, &err), 0);
+    assert_int_equal(mr_registry_open(&registry, &directory, &config, 3, &err), 0);
+    uint64_t generation = registry.generation;
+    assert_int_equal(mr_registry_create(&registry, &directory, &config, 3, "ticks", 5, "millrace.durability=leader\nsegment.bytes=16MiB\n", &topic, &err), 0);
+    assert_int_equal(mr_registry_create(&registry, &directory, &config, 3, "ticks", 5, "", &topic, &err), -EEXIST);
+    assert_int_equal(mr_registry_create(&registry, &directory, &config, 3, "a/b", 5, "", &topic, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "'/'"));
+    assert_int_equal(mr_registry_create(&registry, &directory, &config, 3, "x", 1, "no.such.key=1", &topic, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "no.such.key"));
+    assert_int_equal(mr_registry_open(&registry, &directory, &config, 3, &err), 0);
+    assert_int_equal(registry.generation, generation + 1);
+    topic = mr_registry_find(&registry, "ticks");
+    assert_non_null(topic);
+    assert_int_equal(topic->partition_count, 5);
+    assert_int_equal(topic->config.durability, MR_DURABILITY_LEADER);
+    assert_int_equal(topic->config.segment_bytes, 16 << 20);
+    assert_null(mr_registry_find(&registry, "x"));
+    for (uint32_t p = 0; p + 1 < 5; p++) /* neighbours lie on different reactors */
+        assert_int_not_equal(topic->partitions[p].reactor, topic->partitions[p + 1].reactor);
+    mr_datadir_close(&directory);
+}
+
+static void damaged_topics_file_stops_the_start(void **state)
+{
+    struct mr_datadir directory;
+    struct mr_registry registry;
+    assert_int_equal(mr_datadir_open(&directory, root, 0, &err), 0);
+    assert_int_equal(mr_datadir_replace(&directory, "topics.json", "{\"version\": 1, \"topics\": [", 26, 0600, &err), 0);
+    assert_int_equal(mr_registry_open(&registry, &directory, &config, 1, &err), -EBADMSG);
+    assert_non_null(strstr(err.text, "topics.json"));
+    mr_datadir_close(&directory);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(directory_of_another_broker_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(second_daemon_is_told_the_pid_of_the_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(foreign_meta_properties_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(producer_ids_are_never_given_twice, setup, teardown),
+        cmocka_unit_test_setup_teardown(damaged_producer_ids_stop_the_start, setup, teardown),
+        cmocka_unit_test_setup_teardown(tokens_prove_id_epoch_and_uid_of_this_node, setup, teardown),
+        cmocka_unit_test_setup_teardown(topics_outlive_the_process_with_their_configs, setup, teardown),
+        cmocka_unit_test_setup_teardown(damaged_topics_file_stops_the_start, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
