@@ -369,7 +369,7 @@ static void part_done(const struct log_commit *c, const struct log_part *part)
         if (p->moving_commit == c->number)
             p->moving_commit = 0;
     }
-    if (s != NULL && s->rolled && s->data.placed == s->data.end && s->side.placed == s->side.end)
+    if (s != NULL && s->rolled)
         mr_log_segment_placed(p, s);
     if (part->log_start > p->log_start)
         mr_log_started(p, part->log_start); /* I7 */

@@ -464,12 +464,19 @@ void mr_log_publish_placed(struct mr_partition *p, const struct log_segment *s)
         mr_store_relaxed(&p->head->inplace_position, s->data.placed);
 }
 
-/* Continue in the memory of a daemon that died. An extent that it opened but put nothing into is given back. */
+/* Nothing was appended to it before the daemon died. (An empty one that stands alone may hold the copy of the last partial blocks.) */
+static bool is_unused(const struct mr_log_recovered *recovered, uint32_t index)
+{
+    const struct mr_extent_header *h = recovered->extents[index].memory;
+    return h->base_offset >= recovered->next_offset && (index > 0 || h->base_offset == UINT64_MAX || h->start_position == 0);
+}
+
+/* Continue in the memory of a daemon that died. */
 int mr_log_adopt_extents(struct mr_partition *p, const struct mr_log_recovered *recovered)
 {
     uint32_t count = recovered->extent_count;
 
-    while (count > 0 && recovered->extents[count - 1].memory->base_offset >= recovered->next_offset)
+    while (count > 0 && is_unused(recovered, count - 1))
         count--;
     if (mr_log_extents_reserve(p, recovered->extent_count + 2) != 0)
         return -ENOMEM;

@@ -107,6 +107,8 @@ static int take_segment(struct mr_partition *p, const struct mr_log_segment *fro
     }
     p->segment[p->segment_count++] = s;
     p->tail = s;
+    if (s->rolled && !s->closed)
+        mr_log_segment_want(p, s);
     p->chain = from->chain;
     if (!last)
         p->segments_bytes += from->bytes;

@@ -78,6 +78,7 @@ void mr_log_segment_push(struct mr_partition *p, struct log_segment *s)
         old->snapshot = p->producer_count > 0 ? log_allocate(p->log, p->producer_count * sizeof *old->snapshot) : NULL;
         if (old->snapshot != NULL)
             old->snapshot_count = mr_log_producers_snapshot(p, old->snapshot, p->producer_count);
+        mr_log_segment_placed(p, old);
     }
     p->segment[p->segment_count++] = s;
     p->tail = s;
@@ -109,6 +110,8 @@ void mr_log_segment_event(struct mr_partition *p, const struct mr_log_event *eve
         s->side_file = event->side_file;
         s->allocated_bytes = event->allocated_bytes;
         s->file_state = LOG_FILE_READY;
+        if (s->rolled)
+            mr_log_segment_placed(p, s); /* perhaps only the closing was left */
         mr_log_unblock(p);
         break;
     case MR_LOG_EVENT_SEGMENT_FAILED:
@@ -140,11 +143,15 @@ void mr_log_segment_event(struct mr_partition *p, const struct mr_log_event *eve
     }
 }
 
-/* Both files are complete. */
+/* Are both files complete? Then they are cut to their ends and closed. One that was never opened by this start is opened for it. */
 void mr_log_segment_placed(struct mr_partition *p, struct log_segment *s)
 {
-    if (s->closing || s->closed)
+    if (s->closing || s->closed || s->data.placed != s->data.end || s->side.placed != s->side.end)
         return;
+    if (s->file < 0) {
+        mr_log_segment_want(p, s);
+        return;
+    }
     s->closing = true;
     s->close_pending = true;
     mr_log_pend(p, LOG_PENDING_SEGMENT);

@@ -1,0 +1,889 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/log_world.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shm/base/atomics.h"
+
+#define WORLD_FAIL(...) (fprintf(stderr, "log_world: " __VA_ARGS__), fprintf(stderr, "\n"), abort())
+
+static void *must(void *memory)
+{
+    if (memory == NULL)
+        WORLD_FAIL("no memory");
+    return memory;
+}
+
+static void *aligned(size_t alignment, size_t bytes)
+{
+    void *memory = NULL;
+    if (posix_memalign(&memory, alignment, mr_align_up(bytes, alignment)) != 0)
+        WORLD_FAIL("no memory");
+    memset(memory, 0, bytes);
+    return memory;
+}
+
+static void *world_allocate(void *context, size_t bytes)
+{
+    return aligned(64, bytes == 0 ? 1 : bytes);
+}
+
+static void world_release(void *context, void *memory)
+{
+    free(memory);
+}
+
+static const struct mr_allocator world_allocator = {NULL, world_allocate, world_release};
+
+void log_world_options_init(struct log_world_options *options)
+{
+    *options = (struct log_world_options){
+        .seed = 1,
+        .reactors = 1,
+        .directories = 1,
+        .partitions = 1,
+        .durability = MR_DURABILITY_DISK,
+        .journal_bytes = 260u << 10,
+        .staging_bytes = 64u << 10,
+        .segment_bytes = 64u << 10,
+        .retention_bytes = UINT64_MAX,
+        .batch_bytes_max = 16u << 10,
+        .slot_bytes = 32u << 10,
+        .extent_bytes = 64u << 10,
+        .memory_max = 1024,
+        .answer_steps_max = 3,
+        .flush_ns = 5000000,
+        .step_ns = 100000,
+    };
+    mr_sim_disk_options_init(&options->disk);
+    options->disk.delay_polls_max = 4;
+}
+
+static void directory_path(uint32_t directory, char *path, size_t room)
+{
+    snprintf(path, room, "/d%u", directory);
+}
+
+static void partition_path(const struct log_world_partition *p, char *path, size_t room)
+{
+    snprintf(path, room, "/d%u/%s", p->directory, p->name);
+}
+
+static void segment_path(const struct log_world_partition *p, uint64_t base_offset, const char *suffix, char *path, size_t room)
+{
+    snprintf(path, room, "/d%u/%s/%020" PRIu64 "%s", p->directory, p->name, base_offset, suffix);
+}
+
+static void forget_memory(struct log_world *w)
+{
+    for (uint32_t i = 0; i < w->memory_count; i++)
+        free(w->memory[i].header);
+    free(w->memory);
+    w->memory = NULL;
+    w->memory_count = 0;
+    w->memory_lent = 0;
+    for (uint32_t i = 0; i < w->options.partitions; i++)
+        memset(w->partition[i].head, 0, sizeof *w->partition[i].head);
+    for (uint32_t i = 0; i < sizeof w->boot_id.bytes; i++)
+        w->boot_id.bytes[i] = (uint8_t)mr_random_next(&w->random);
+}
+
+struct log_world *log_world_open(const struct log_world_options *options)
+{
+    struct log_world *w = must(calloc(1, sizeof *w));
+
+    w->options = *options;
+    w->options.disk.seed = options->seed;
+    mr_random_init(&w->random, options->seed, 77);
+    w->machine = mr_sim_disk_machine_open(&w->options.disk);
+    w->now_ns = 1000000000;
+    struct mr_disk *disk = mr_sim_disk_open(w->machine);
+    for (uint32_t i = 0; i < options->directories; i++) {
+        char path[64];
+        directory_path(i, path, sizeof path);
+        if (mr_disk_make_directory(disk, path) != 0)
+            WORLD_FAIL("cannot make %s", path);
+    }
+    if (mr_disk_sync_directory(disk, "/") != 0)
+        WORLD_FAIL("cannot sync /");
+    mr_disk_release(disk);
+    for (uint32_t i = 0; i < options->partitions; i++) {
+        struct log_world_partition *p = &w->partition[i];
+        snprintf(p->name, sizeof p->name, "t-%u", i);
+        p->index = i;
+        p->reactor = i % options->reactors;
+        p->directory = i % options->directories;
+        p->durability = options->durability;
+        p->segment_bytes = options->segment_bytes;
+        p->retention_bytes = options->retention_bytes;
+        memset(&p->topic_id, 0x40, sizeof p->topic_id);
+        p->head = aligned(64, sizeof *p->head);
+    }
+    forget_memory(w);
+    return w;
+}
+
+/* The process is gone: everything but memory, heads and the disk. */
+static void drop_process(struct log_world *w)
+{
+    for (uint32_t i = 0; i < w->options.reactors; i++) {
+        struct log_world_reactor *r = &w->reactor[i];
+        mr_log_release(r->log);
+        free(r->staging);
+        free(r->answer);
+        free(r->write);
+        memset(r, 0, sizeof *r);
+    }
+    for (uint32_t i = 0; i < w->options.directories; i++) {
+        mr_recovery_close(w->recovery[i]);
+        w->recovery[i] = NULL;
+        w->offline[i] = false;
+    }
+    for (uint32_t i = 0; i < w->options.partitions; i++) {
+        w->partition[i].log = NULL;
+        w->partition[i].producer = NULL;
+    }
+    w->file_count = 0;
+    w->running = false;
+    w->steward = NULL; /* the machine frees its handles */
+}
+
+void log_world_close(struct log_world *w)
+{
+    if (w == NULL)
+        return;
+    drop_process(w);
+    mr_sim_disk_machine_close(w->machine);
+    forget_memory(w);
+    for (uint32_t i = 0; i < w->options.partitions; i++)
+        free(w->partition[i].head);
+    free(w->file);
+    free(w);
+}
+
+void log_world_kill(struct log_world *w)
+{
+    mr_sim_disk_kill(w->machine);
+    drop_process(w);
+}
+
+void log_world_power_cut(struct log_world *w)
+{
+    mr_sim_disk_power_cut(w->machine, &w->random);
+    drop_process(w);
+    forget_memory(w);
+}
+
+void log_world_take_image(struct log_world *w, struct mr_sim_disk_machine *machine)
+{
+    drop_process(w);
+    mr_sim_disk_machine_close(w->machine);
+    w->machine = machine;
+    forget_memory(w);
+}
+
+/* Start */
+
+static void say(void *context, int level, const char *line)
+{
+    struct log_world *w = context;
+    if (w->said != NULL)
+        w->said(w->said_context, level, line);
+}
+
+/* What the directory of live extents names, oldest first, as the daemon would map it. */
+static uint32_t find_extents(struct log_world *w, struct log_world_partition *p, struct mr_log_live_extent *live)
+{
+    uint64_t first = mr_load_relaxed(&p->head->directory_first), last = mr_load_relaxed(&p->head->directory_last);
+    uint32_t count = 0;
+
+    for (uint64_t sequence = first; sequence <= last && first > 0; sequence++) {
+        struct mr_head_directory_entry *entry = &p->head->directory[sequence % MR_HEAD_DIRECTORY_COUNT];
+        if (mr_load_relaxed(&entry->sequence) != sequence)
+            continue; /* died while it was taken out */
+        uint32_t id = mr_load_relaxed(&entry->file_id) & ~MR_EXTENT_FILE_SLOT;
+        if (id >= w->memory_count || w->memory[id].header == NULL)
+            WORLD_FAIL("partition %u: the directory names memory that is gone", p->index);
+        live[count++] = (struct mr_log_live_extent){.memory = w->memory[id].header, .slot = w->memory[id].slot, .adopted = true};
+    }
+    return count;
+}
+
+static void mark_memory(struct log_world *w, const struct mr_log_recovered *recovered)
+{
+    for (uint32_t i = 0; i < recovered->extent_count; i++) {
+        struct log_world_memory *m = &w->memory[recovered->extents[i].memory->file_id & ~MR_EXTENT_FILE_SLOT];
+        m->lent = true;
+        m->adopted = true;
+        w->memory_lent++;
+    }
+}
+
+/* Segments that lie before those in memory, then those in memory. */
+static int join_segments(struct log_world *w, struct log_world_partition *p, struct mr_log_recovered *recovered, struct mr_log_segment **joined,
+                         struct millrace_error *err)
+{
+    char path[256];
+    struct mr_log_segment *older = NULL;
+    uint32_t older_count = 0;
+
+    *joined = NULL;
+    if (recovered->segment_count == 0)
+        return 0;
+    partition_path(p, path, sizeof path);
+    int rc = mr_recovery_segments(w->steward, path, recovered->segments[0].base_offset, &older, &older_count, err);
+    if (rc != 0)
+        return rc;
+    struct mr_log_segment *all = must(calloc(older_count + recovered->segment_count, sizeof *all));
+    if (older_count > 0)
+        memcpy(all, older, older_count * sizeof *all);
+    memcpy(all + older_count, recovered->segments, recovered->segment_count * sizeof *all);
+    free(older);
+    recovered->segment_count += older_count;
+    *joined = all;
+    return 0;
+}
+
+static int start_partition(struct log_world *w, struct log_world_partition *p, struct mr_log_recovered *recovered, struct mr_log_segment **joined,
+                           bool *adopted, struct millrace_error *err)
+{
+    struct mr_log_live_extent live[MR_HEAD_DIRECTORY_COUNT];
+    char path[256];
+    uint64_t expected_end = 0;
+
+    *adopted = false;
+    uint32_t count = find_extents(w, p, live);
+    if (count > 0 || mr_load_relaxed(&p->head->log_end) > 0) {
+        int rc = mr_adopt_partition(p->head, &p->topic_id, p->index, &w->boot_id, live, count, &world_allocator, recovered, err);
+        if (rc == 0) {
+            const struct mr_log_segment *own = recovered->segments;
+            rc = join_segments(w, p, recovered, joined, err);
+            if (rc != 0)
+                return rc;
+            *adopted = true;
+            mark_memory(w, recovered);
+            /* The core copies the arrays; ours must live until then. */
+            if (*joined != NULL)
+                recovered->segments = *joined;
+            world_release(NULL, (void *)(uintptr_t)(*joined != NULL ? own : NULL));
+            return 0;
+        }
+        if (count > 0)
+            say(w, 1, err->text);
+        expected_end = mr_load_relaxed(&p->head->durable);
+    }
+    partition_path(p, path, sizeof path);
+    return mr_recovery_partition(w->recovery[p->directory], path, &p->topic_id, p->index, expected_end, recovered, err);
+}
+
+static int add_partition(struct log_world *w, struct log_world_partition *p, const struct mr_log_recovered *recovered)
+{
+    struct mr_log_partition_options options = {
+        .topic_id = p->topic_id,
+        .partition = p->index,
+        .directory = p->directory,
+        .durability = p->durability,
+        .leader_epoch = 1,
+        .segment_bytes = p->segment_bytes,
+        .retention_bytes = p->retention_bytes,
+        .batch_bytes_max = w->options.batch_bytes_max,
+        .slot_bytes = w->options.slot_bytes,
+        .extent_bytes = w->options.extent_bytes,
+        .boot_id = w->boot_id,
+        .head = p->head,
+        .context = p,
+    };
+    p->is_offline = recovered->offline;
+    p->generation = recovered->generation;
+    p->recovered_end = recovered->next_offset;
+    return mr_log_partition_add(w->reactor[p->reactor].log, &options, recovered, &p->log);
+}
+
+static int start_reactor(struct log_world *w, uint32_t index, const uint64_t *generation, struct millrace_error *err)
+{
+    struct log_world_reactor *r = &w->reactor[index];
+    struct mr_log_options options = {
+        .reactor = index,
+        .directory_count = w->options.directories,
+        .allocator = world_allocator,
+        .random_seed = mr_random_next(&w->random),
+        .flush_ns = w->options.flush_ns,
+        .mark_ns = 100000000,
+    };
+
+    r->disk = mr_sim_disk_open(w->machine);
+    r->staging = aligned(MR_BLOCK_BYTES, w->options.directories * w->options.staging_bytes);
+    for (uint32_t d = 0; d < w->options.directories; d++) {
+        char path[64];
+        directory_path(d, path, sizeof path);
+        int rc = mr_journal_create(w->steward, path, index, generation[d] + 1, w->options.journal_bytes, mr_random_next(&w->random),
+                                   &options.journal[d], err);
+        if (rc != 0)
+            return rc;
+        options.journal[d].staging = r->staging + d * w->options.staging_bytes;
+        options.journal[d].staging_bytes = w->options.staging_bytes;
+    }
+    return mr_log_init(&r->log, &options);
+}
+
+int log_world_start(struct log_world *w, struct millrace_error *err)
+{
+    struct mr_log_recovered *recovered = must(calloc(w->options.partitions, sizeof *recovered));
+    struct mr_log_segment **joined = must(calloc(w->options.partitions, sizeof *joined));
+    bool *adopted = must(calloc(w->options.partitions, sizeof *adopted));
+    uint64_t generation[MR_LOG_DIRECTORIES_MAX] = {0};
+    bool any_adopted[MR_LOG_DIRECTORIES_MAX] = {false};
+    int rc = 0;
+
+    w->steward = mr_sim_disk_open(w->machine);
+    for (uint32_t i = 0; i < w->memory_count; i++)
+        w->memory[i].lent = false;
+    w->memory_lent = 0;
+    for (uint32_t d = 0; d < w->options.directories && rc == 0; d++) {
+        char path[64];
+        directory_path(d, path, sizeof path);
+        rc = mr_recovery_open(&w->recovery[d], w->steward, path, say, w, err);
+        if (rc == 0)
+            generation[d] = mr_recovery_generation(w->recovery[d]);
+    }
+    for (uint32_t i = 0; i < w->options.partitions && rc == 0; i++) {
+        struct log_world_partition *p = &w->partition[i];
+        rc = start_partition(w, p, &recovered[i], &joined[i], &adopted[i], err);
+        p->was_adopted = adopted[i];
+        any_adopted[p->directory] |= adopted[i];
+    }
+    for (uint32_t d = 0; d < w->options.directories && rc == 0; d++)
+        rc = mr_recovery_checkpoint(w->recovery[d], err);
+    for (uint32_t i = 0; i < w->options.reactors && rc == 0; i++)
+        rc = start_reactor(w, i, generation, err);
+    for (uint32_t i = 0; i < w->options.partitions && rc == 0; i++)
+        rc = add_partition(w, &w->partition[i], &recovered[i]);
+    for (uint32_t d = 0; d < w->options.directories && rc == 0; d++) {
+        if (any_adopted[d])
+            continue; /* when all say SECURED */
+        rc = mr_recovery_retire(w->recovery[d], err);
+        mr_recovery_close(w->recovery[d]);
+        w->recovery[d] = NULL;
+    }
+    for (uint32_t i = 0; i < w->options.partitions; i++) {
+        if (adopted[i]) {
+            if (joined[i] != NULL)
+                recovered[i].segments = NULL;
+            mr_adopt_release(&world_allocator, &recovered[i]);
+            free(joined[i]);
+        }
+    }
+    free(recovered);
+    free(joined);
+    free(adopted);
+    w->running = rc == 0;
+    return rc;
+}
+
+/* Answers */
+
+static struct log_world_answer *push_answer(struct log_world *w, struct log_world_reactor *r)
+{
+    if (r->answer_count == r->answer_room) {
+        r->answer_room = r->answer_room == 0 ? 64 : r->answer_room * 2;
+        r->answer = must(realloc(r->answer, r->answer_room * sizeof *r->answer));
+    }
+    struct log_world_answer *answer = &r->answer[r->answer_count++];
+    memset(answer, 0, sizeof *answer);
+    answer->at_step = w->steps + mr_random_below(&w->random, w->options.answer_steps_max + 1);
+    return answer;
+}
+
+static struct mr_extent_header *lend(struct log_world *w, uint32_t partition, bool slot)
+{
+    uint32_t index = 0;
+
+    if (w->memory_lent >= w->options.memory_max || mr_random_below(&w->random, 100) < w->options.refuse_percent)
+        return NULL;
+    while (index < w->memory_count && w->memory[index].header != NULL)
+        index++;
+    if (index == w->memory_count)
+        w->memory = must(realloc(w->memory, ++w->memory_count * sizeof *w->memory));
+    uint32_t bytes = slot ? w->options.slot_bytes : w->options.extent_bytes;
+    struct mr_extent_header *h = aligned(MR_BLOCK_BYTES, bytes);
+    memset(h, 0xdb, bytes); /* recycled memory holds anything */
+    h->bytes = bytes;
+    h->file_id = index | (slot ? MR_EXTENT_FILE_SLOT : 0);
+    w->memory[index] = (struct log_world_memory){.header = h, .partition = partition, .slot = slot, .lent = true};
+    w->memory_lent++;
+    return h;
+}
+
+static void take_back(struct log_world *w, const struct mr_log_live_extent *extent)
+{
+    struct log_world_memory *m = &w->memory[extent->memory->file_id & ~MR_EXTENT_FILE_SLOT];
+    if (m->header != extent->memory || !m->lent)
+        WORLD_FAIL("memory was given back that was not lent");
+    free(m->header);
+    m->header = NULL;
+    m->lent = false;
+    w->memory_lent--;
+}
+
+static struct log_world_file *find_file(struct log_world *w, uint32_t partition, uint64_t base_offset)
+{
+    for (uint32_t i = 0; i < w->file_count; i++)
+        if (w->file[i].partition == partition && w->file[i].base_offset == base_offset)
+            return &w->file[i];
+    return NULL;
+}
+
+static int make_segment(struct log_world *w, struct log_world_partition *p, const struct mr_log_action *action, struct log_world_file *files)
+{
+    char directory[256], path[256];
+    struct millrace_error err;
+
+    directory_path(p->directory, path, sizeof path);
+    partition_path(p, directory, sizeof directory);
+    int rc = mr_disk_make_directory(w->steward, directory);
+    if (rc == 0)
+        rc = mr_disk_sync_directory(w->steward, path);
+    if (rc != 0 && rc != -EEXIST)
+        return rc;
+    segment_path(p, action->base_offset, ".log", path, sizeof path);
+    files->file = mr_disk_open(w->steward, path, MR_DISK_CREATE | MR_DISK_DIRECT, &err);
+    segment_path(p, action->base_offset, ".sidecar", path, sizeof path);
+    files->side_file = files->file < 0 ? files->file : mr_disk_open(w->steward, path, MR_DISK_CREATE | MR_DISK_DIRECT, &err);
+    if (files->side_file < 0)
+        return files->side_file;
+    rc = mr_disk_allocate(w->steward, files->file, 0, action->bytes);
+    if (rc == 0)
+        rc = mr_disk_sync(w->steward, files->file);
+    if (rc == 0)
+        rc = mr_disk_sync(w->steward, files->side_file);
+    if (rc == 0)
+        rc = mr_disk_sync_directory(w->steward, directory);
+    return rc;
+}
+
+static void want_segment(struct log_world *w, struct log_world_partition *p, const struct mr_log_action *action, struct mr_log_event *event)
+{
+    struct log_world_file *files = find_file(w, p->index, action->base_offset);
+    int rc = 0;
+
+    if (files == NULL) {
+        struct log_world_file made = {.partition = p->index, .base_offset = action->base_offset, .file = -1, .side_file = -1};
+        rc = make_segment(w, p, action, &made);
+        if (rc == 0) {
+            if (w->file_count == w->file_room) {
+                w->file_room = w->file_room == 0 ? 64 : w->file_room * 2;
+                w->file = must(realloc(w->file, w->file_room * sizeof *w->file));
+            }
+            w->file[w->file_count] = made;
+            files = &w->file[w->file_count++];
+        } else {
+            if (made.file >= 0)
+                (void)mr_disk_close(w->steward, made.file);
+            if (made.side_file >= 0)
+                (void)mr_disk_close(w->steward, made.side_file);
+        }
+    } else {
+        rc = mr_disk_allocate(w->steward, files->file, 0, action->bytes);
+        if (rc == 0)
+            rc = mr_disk_sync(w->steward, files->file);
+    }
+    event->kind = rc == 0 ? MR_LOG_EVENT_SEGMENT : MR_LOG_EVENT_SEGMENT_FAILED;
+    event->result = rc;
+    event->base_offset = action->base_offset;
+    event->file = files == NULL ? -1 : files->file;
+    event->side_file = files == NULL ? -1 : files->side_file;
+    event->allocated_bytes = action->bytes;
+}
+
+static void close_segment(struct log_world *w, struct log_world_partition *p, const struct mr_log_action *action, struct mr_log_event *event)
+{
+    struct log_world_file *files = find_file(w, p->index, action->base_offset);
+
+    if (files == NULL)
+        WORLD_FAIL("partition %u: segment %" PRIu64 " is closed but not open", p->index, action->base_offset);
+    int rc = mr_disk_truncate(w->steward, files->file, action->bytes);
+    if (rc == 0)
+        rc = mr_disk_truncate(w->steward, files->side_file, action->side_bytes);
+    if (rc == 0)
+        rc = mr_disk_sync(w->steward, files->file);
+    if (rc == 0)
+        rc = mr_disk_sync(w->steward, files->side_file);
+    (void)mr_disk_close(w->steward, files->file);
+    (void)mr_disk_close(w->steward, files->side_file);
+    *files = w->file[--w->file_count];
+    event->kind = rc == 0 ? MR_LOG_EVENT_SEGMENT_CLOSED : MR_LOG_EVENT_SEGMENT_FAILED;
+    event->result = rc;
+    event->base_offset = action->base_offset;
+}
+
+static void delete_segment(struct log_world *w, struct log_world_partition *p, const struct mr_log_action *action)
+{
+    char path[256];
+
+    segment_path(p, action->base_offset, ".log", path, sizeof path);
+    (void)mr_disk_unlink(w->steward, path);
+    segment_path(p, action->base_offset, ".sidecar", path, sizeof path);
+    (void)mr_disk_unlink(w->steward, path);
+    partition_path(p, path, sizeof path);
+    (void)mr_disk_sync_directory(w->steward, path);
+}
+
+/* What the steward does, some steps after it was asked. @return true: there is an event to deliver */
+static bool carry_out(struct log_world *w, const struct mr_log_action *action, struct mr_log_event *event)
+{
+    struct log_world_partition *p = mr_partition_context(action->partition);
+
+    event->partition = action->partition;
+    switch (action->kind) {
+    case MR_LOG_ACTION_WANT_EXTENT:
+        event->kind = MR_LOG_EVENT_EXTENT;
+        event->extent = (struct mr_log_live_extent){.memory = lend(w, p->index, action->slot), .slot = action->slot};
+        return true;
+    case MR_LOG_ACTION_FREE_EXTENT:
+        event->kind = MR_LOG_EVENT_EXTENT_FREE;
+        event->extent = action->extent;
+        memset((uint8_t *)event->extent.memory + sizeof *event->extent.memory, 0xdf, event->extent.memory->bytes - sizeof *event->extent.memory);
+        return true;
+    case MR_LOG_ACTION_WANT_SEGMENT:
+    case MR_LOG_ACTION_WANT_ALLOCATE:
+        want_segment(w, p, action, event);
+        return true;
+    case MR_LOG_ACTION_CLOSE_SEGMENT:
+        close_segment(w, p, action, event);
+        return true;
+    case MR_LOG_ACTION_DELETE_SEGMENT:
+        delete_segment(w, p, action);
+        return false;
+    default:
+        return false;
+    }
+}
+
+static void retire(struct log_world *w)
+{
+    for (uint32_t i = 0; i < w->options.reactors; i++)
+        if (!w->reactor[i].secured)
+            return;
+    for (uint32_t d = 0; d < w->options.directories; d++) {
+        struct millrace_error err;
+        if (w->recovery[d] == NULL)
+            continue;
+        if (mr_recovery_retire(w->recovery[d], &err) != 0)
+            say(w, 0, err.text);
+        mr_recovery_close(w->recovery[d]);
+        w->recovery[d] = NULL;
+    }
+}
+
+static void take_action(struct log_world *w, uint32_t reactor, const struct mr_log_action *action)
+{
+    struct log_world_reactor *r = &w->reactor[reactor];
+
+    w->actions[action->kind]++;
+    if (w->watch != NULL)
+        w->watch(w->watch_context, w, reactor, action);
+    switch (action->kind) {
+    case MR_LOG_ACTION_WRITE:
+        if (r->write_count == r->write_room) {
+            r->write_room = r->write_room == 0 ? 256 : r->write_room * 2;
+            r->write = must(realloc(r->write, r->write_room * sizeof *r->write));
+        }
+        r->write[r->write_count++] = action->write;
+        break;
+    case MR_LOG_ACTION_GIVE_EXTENT:
+        take_back(w, &action->extent);
+        break;
+    case MR_LOG_ACTION_OFFLINE:
+        w->offline[action->directory] = true;
+        break;
+    case MR_LOG_ACTION_SECURED:
+        r->secured = true;
+        retire(w);
+        break;
+    case MR_LOG_ACTION_ADVANCED:
+        break;
+    default:
+        push_answer(w, r)->action = *action;
+        break;
+    }
+}
+
+static uint32_t collect_events(struct log_world *w, struct log_world_reactor *r, struct mr_log_event *events, uint32_t max)
+{
+    struct mr_disk_completion completions[64];
+    uint32_t count = mr_disk_poll(r->disk, completions, max < 64 ? max : 64);
+
+    for (uint32_t i = 0; i < count; i++)
+        events[i] = (struct mr_log_event){.kind = MR_LOG_EVENT_WRITE, .tag = completions[i].tag, .result = completions[i].result};
+    for (uint32_t i = 0; i < r->answer_count && count < max;) {
+        struct log_world_answer *answer = &r->answer[i];
+        bool held = w->hold_frees && answer->action.kind == MR_LOG_ACTION_FREE_EXTENT;
+        if (answer->at_step > w->steps || held) {
+            i++;
+            continue;
+        }
+        struct mr_log_event event = {0};
+        if (carry_out(w, &answer->action, &event))
+            events[count++] = event;
+        memmove(answer, answer + 1, (r->answer_count - i - 1) * sizeof *answer);
+        r->answer_count--;
+    }
+    return count;
+}
+
+static void step_reactor(struct log_world *w, uint32_t index)
+{
+    struct log_world_reactor *r = &w->reactor[index];
+    struct mr_log_event events[128];
+    struct mr_log_action actions[32];
+    uint32_t count = collect_events(w, r, events, MR_COUNT_OF(events));
+    uint32_t max = 1 + (uint32_t)mr_random_below(&w->random, MR_COUNT_OF(actions));
+    uint32_t got;
+
+    do {
+        got = mr_log_step(r->log, w->now_ns, w->now_ns / 1000000, events, count, actions, max);
+        count = 0;
+        for (uint32_t i = 0; i < got; i++)
+            take_action(w, index, &actions[i]);
+    } while (got == max);
+    uint32_t taken = mr_disk_submit(r->disk, r->write, r->write_count);
+    memmove(r->write, r->write + taken, (r->write_count - taken) * sizeof *r->write);
+    r->write_count -= taken;
+}
+
+void log_world_step(struct log_world *w)
+{
+    w->steps++;
+    w->now_ns += w->options.step_ns;
+    for (uint32_t i = 0; i < w->options.reactors; i++)
+        step_reactor(w, i);
+}
+
+static bool is_busy(const struct log_world *w)
+{
+    for (uint32_t i = 0; i < w->options.reactors; i++) {
+        const struct log_world_reactor *r = &w->reactor[i];
+        if (r->write_count > 0 || (r->answer_count > 0 && !w->hold_frees) || mr_log_counters(r->log)->at_risk_bytes > 0 ||
+            mr_log_next_ns(r->log) <= w->now_ns)
+            return true;
+    }
+    return mr_sim_disk_in_flight(w->machine) > 0;
+}
+
+bool log_world_settle(struct log_world *w, uint32_t steps)
+{
+    do
+        log_world_step(w);
+    while (is_busy(w) && --steps > 0);
+    return steps > 0;
+}
+
+static void mark_clean(struct log_world *w, uint32_t directory)
+{
+    struct mr_clean_partition clean[LOG_WORLD_PARTITIONS_MAX];
+    struct millrace_error err;
+    uint32_t count = 0;
+    char path[64];
+
+    directory_path(directory, path, sizeof path);
+    for (uint32_t i = 0; i < w->options.partitions; i++) {
+        const struct log_world_partition *p = &w->partition[i];
+        if (p->directory != directory || p->is_offline)
+            continue;
+        clean[count++] = (struct mr_clean_partition){
+            .name = p->name,
+            .topic_id = p->topic_id,
+            .generation = p->generation,
+            .log_start = mr_load_relaxed(&p->head->log_start),
+            .next_offset = mr_partition_end(p->log),
+        };
+    }
+    if (!w->offline[directory] && mr_recovery_mark_clean(w->steward, path, clean, count, &err) != 0)
+        say(w, 0, err.text);
+}
+
+bool log_world_stop(struct log_world *w, uint32_t steps)
+{
+    bool done = false;
+
+    while (!done && steps-- > 0) {
+        done = true;
+        for (uint32_t i = 0; i < w->options.reactors; i++)
+            done = mr_log_drain(w->reactor[i].log) && done;
+        if (!done)
+            log_world_step(w);
+    }
+    for (uint32_t d = 0; d < w->options.directories && done; d++)
+        mark_clean(w, d);
+    if (done)
+        drop_process(w);
+    return done;
+}
+
+/* Appends */
+
+void log_world_value(uint32_t partition, uint64_t offset, uint8_t *value, uint32_t value_bytes)
+{
+    struct mr_random random;
+
+    mr_random_init(&random, offset, partition);
+    for (uint32_t i = 0; i < value_bytes; i += 8) {
+        uint64_t word = mr_random_next(&random);
+        memcpy(value + i, &word, value_bytes - i < 8 ? value_bytes - i : 8);
+    }
+}
+
+int log_world_append(struct log_world *w, uint32_t partition, uint32_t count, uint32_t value_bytes)
+{
+    struct log_world_partition *p = &w->partition[partition];
+    uint8_t *value = must(malloc(value_bytes + 1));
+
+    if (p->producer == NULL) {
+        if (mr_partition_producer(p->log, 1000 + partition, 0, &p->producer) != 0)
+            WORLD_FAIL("no producer");
+        int64_t next = mr_producer_next_sequence(p->producer);
+        p->next_sequence = next < 0 ? 0x7ffffff0 : (uint64_t)next; /* so that sequences wrap early */
+    }
+    uint64_t first_bytes = (uint64_t)value_bytes + 16;
+    int rc = mr_partition_begin(p->log, p->producer, p->next_sequence, first_bytes);
+    uint32_t added = 0;
+    if (rc == 0) {
+        struct mr_batch_writer *writer = mr_partition_writer(p->log);
+        struct mr_appended appended;
+        for (; added < count; added++) {
+            log_world_value(partition, (uint64_t)writer->base_offset + added, value, value_bytes);
+            if (!mr_batch_add_value(writer, (int64_t)(w->now_ns / 1000000), value, value_bytes))
+                break;
+        }
+        mr_partition_finish(p->log, &appended);
+        if (added == 0 || appended.count != added)
+            WORLD_FAIL("partition %u: begin promised room for a record", partition);
+        p->next_sequence += added;
+    }
+    free(value);
+    return rc != 0 ? rc : (int)added;
+}
+
+uint64_t log_world_end(const struct log_world *w, uint32_t partition)
+{
+    return mr_partition_end(w->partition[partition].log);
+}
+
+uint64_t log_world_durable(const struct log_world *w, uint32_t partition)
+{
+    uint64_t durable;
+    (void)mr_partition_committed(w->partition[partition].log, &durable);
+    return durable;
+}
+
+/* Reading */
+
+static uint64_t check_batch(uint32_t partition, const uint8_t *batch, uint64_t bytes, uint64_t offset)
+{
+    struct mr_batch_iterator it;
+    struct mr_batch_record record;
+    enum mr_batch_reason reason = mr_batch_check(batch, bytes, 0);
+
+    if (reason != MR_BATCH_OK)
+        WORLD_FAIL("partition %u offset %" PRIu64 ": %s", partition, offset, mr_batch_reason_text(reason));
+    if ((uint64_t)mr_batch_base_offset(batch) != offset)
+        WORLD_FAIL("partition %u: offset %" PRIu64 " where %" PRIu64 " is expected", partition, (uint64_t)mr_batch_base_offset(batch), offset);
+    if (mr_batch_iterator_init(&it, batch, bytes) != 0)
+        WORLD_FAIL("partition %u offset %" PRIu64 ": cannot iterate", partition, offset);
+    while (mr_batch_next(&it, &record) == 1) {
+        uint8_t *value = must(malloc((size_t)record.value_bytes + 1));
+        log_world_value(partition, (uint64_t)record.offset, value, (uint32_t)record.value_bytes);
+        if (memcmp(value, record.value, (size_t)record.value_bytes) != 0)
+            WORLD_FAIL("partition %u offset %" PRId64 ": other bytes than were appended", partition, record.offset);
+        free(value);
+        offset++;
+    }
+    return offset;
+}
+
+uint64_t log_world_check_memory(const struct log_world *w, uint32_t partition)
+{
+    const struct log_world_partition *p = &w->partition[partition];
+    uint64_t visible = mr_load_acquire(&p->head->visible);
+    uint64_t sequence = mr_load_relaxed(&p->head->directory_first);
+    uint64_t oldest = UINT64_MAX, offset = 0;
+
+    for (; sequence <= mr_load_relaxed(&p->head->directory_last) && (oldest == UINT64_MAX || offset < visible); sequence++) {
+        struct mr_head_directory_entry *entry = &p->head->directory[sequence % MR_HEAD_DIRECTORY_COUNT];
+        if (mr_load_relaxed(&entry->sequence) != sequence)
+            WORLD_FAIL("partition %u: the directory does not name extent %" PRIu64, partition, sequence);
+        struct mr_extent_header *h = w->memory[mr_load_relaxed(&entry->file_id) & ~MR_EXTENT_FILE_SLOT].header;
+        if (mr_load_relaxed(&h->sequence) != sequence)
+            WORLD_FAIL("partition %u: extent %" PRIu64 " has another sequence", partition, sequence);
+        if (h->base_offset == UINT64_MAX)
+            break;
+        if (oldest == UINT64_MAX)
+            oldest = offset = h->base_offset;
+        uint64_t position = h->start_position;
+        uint64_t sealed_end = mr_load_relaxed(&h->sealed_end);
+        while (offset < visible && (sealed_end == 0 || position < sealed_end)) {
+            const uint8_t *batch = (const uint8_t *)h + h->data_position + (position - h->window_position);
+            offset = check_batch(partition, batch, h->window_position + h->data_bytes - position, offset);
+            position += (uint64_t)mr_batch_total_bytes(batch);
+        }
+    }
+    if (oldest != UINT64_MAX && offset < visible)
+        WORLD_FAIL("partition %u: memory ends at %" PRIu64 " before visible %" PRIu64, partition, offset, visible);
+    return oldest;
+}
+
+struct bases {
+    uint64_t *base;
+    uint32_t count, room;
+    const char *prefix;
+};
+
+static int each_base(void *context, const char *path, bool is_directory, uint64_t bytes)
+{
+    struct bases *bases = context;
+    size_t prefix = strlen(bases->prefix), length = strlen(path);
+
+    if (is_directory || strncmp(path, bases->prefix, prefix) != 0 || path[prefix] != '/' || length < 4 || strcmp(path + length - 4, ".log") != 0)
+        return 0;
+    if (bases->count == bases->room) {
+        bases->room = bases->room == 0 ? 16 : bases->room * 2;
+        bases->base = must(realloc(bases->base, bases->room * sizeof *bases->base));
+    }
+    bases->base[bases->count++] = strtoull(path + prefix + 1, NULL, 10);
+    return 0;
+}
+
+uint64_t log_world_check_files(const struct log_world *w, uint32_t partition, uint64_t *end)
+{
+    const struct log_world_partition *p = &w->partition[partition];
+    char directory[256], path[256];
+    struct bases bases = {.prefix = directory};
+    uint64_t offset = 0, first = 0;
+
+    partition_path(p, directory, sizeof directory);
+    (void)mr_sim_disk_walk(w->machine, each_base, &bases); /* by name: in order of offset */
+    for (uint32_t i = 0; i < bases.count; i++) {
+        if (i == 0)
+            first = offset = bases.base[i];
+        if (bases.base[i] != offset)
+            WORLD_FAIL("partition %u: segment %" PRIu64 " where %" PRIu64 " is expected", partition, bases.base[i], offset);
+        segment_path(p, bases.base[i], ".log", path, sizeof path);
+        int64_t bytes = mr_sim_disk_size_path(w->machine, path);
+        uint8_t *file = must(calloc(1, (size_t)bytes + 64));
+        if (mr_sim_disk_read_path(w->machine, path, file, (size_t)bytes, 0) != bytes)
+            WORLD_FAIL("cannot read %s", path);
+        int64_t position = 0;
+        while (position < bytes && mr_batch_magic(file + position) == 2) { /* behind the end of the last one: zeros */
+            offset = check_batch(partition, file + position, (uint64_t)(bytes - position), offset);
+            position += mr_batch_total_bytes(file + position);
+        }
+        free(file);
+    }
+    free(bases.base);
+    *end = offset;
+    return first;
+}
