@@ -56,6 +56,8 @@ struct node {
     struct mr_steward *steward;
     struct mr_door *door;
     char socket_path[108];
+    pthread_t retiring;
+    bool is_retiring;
 };
 
 static int usage(FILE *out)
@@ -175,8 +177,8 @@ static int start_reactor(struct node *node, uint32_t r, struct millrace_error *e
     return rc == 0 ? mr_reactor_start(&node->reactors[r], &options, err) : rc;
 }
 
-/* Called by the door once all reactors have said that everything is secured through their own journals. */
-static void retire_journals(void *context)
+/* A thread of its own: writing a spare journal takes longer than a client that attaches should wait. */
+static void *retire_journals(void *context)
 {
     struct node *node = context;
     struct millrace_error err;
@@ -193,6 +195,17 @@ static void retire_journals(void *context)
     }
     mr_start_release(&node->start);
     mr_say_debug("everything that was found is secured; old journals are retired");
+    return NULL;
+}
+
+/* Called by the door once all reactors have said that everything is secured through their own journals. */
+static void on_secured(void *context)
+{
+    struct node *node = context;
+    if (pthread_create(&node->retiring, NULL, retire_journals, node) == 0)
+        node->is_retiring = true;
+    else
+        retire_journals(node);
 }
 
 static int start_threads(struct node *node, struct millrace_error *err)
@@ -220,7 +233,7 @@ static int open_door(struct node *node, struct millrace_error *err)
     struct mr_door_options options = {
         .config = &node->config, .home = &node->directories[0], .data_id = node->directories[0].id, .registry = &node->registry,
         .producer_ids = &node->producer_ids, .memory = &node->memory, .reactor_count = node->reactor_count, .messages = node->messages,
-        .replies = node->replies, .notices = &node->notices, .bell = &node->door_bell, .secured = retire_journals, .context = node};
+        .replies = node->replies, .notices = &node->notices, .bell = &node->door_bell, .secured = on_secured, .context = node};
     int rc = choose_socket(node, err);
     if (rc == 0)
         rc = mr_door_open(&node->door, &options, node->socket_path, err);
@@ -306,6 +319,8 @@ static int stop(struct node *node, int signal_fd)
         mr_say_warn("stopped at once: the next start adopts what is in memory");
         return 130;
     }
+    if (node->is_retiring)
+        pthread_join(node->retiring, NULL);
     mr_steward_stop(node->steward);
     int rc = mark_clean(node, &err);
     if (rc != 0)

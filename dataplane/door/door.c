@@ -18,6 +18,7 @@
 #include "shm/base/logging.h"
 
 #define STOP_WAIT_MS 30000
+#define HIT_LOOK_MS  1000 /* the guard cannot ring the bell from its signal handler */
 
 static int bind_socket(struct mr_door *door, const char *path, const char *mode, struct millrace_error *err)
 {
@@ -190,7 +191,7 @@ static void watch_signals(struct mr_door *door, int signal_fd)
 void mr_door_serve(struct mr_door *door, int signal_fd)
 {
     watch_signals(door, signal_fd);
-    while (!round_once(door, signal_fd, -1))
+    while (!round_once(door, signal_fd, HIT_LOOK_MS))
         ;
 }
 
