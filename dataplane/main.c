@@ -380,6 +380,10 @@ int main(int argc, char **argv)
         return 1;
     }
     mr_logging_set_level(node.config.logging_level);
+    if (node.origin.ignored_count > 0)
+        mr_say_warn("accepted and not needed here: %s", node.origin.ignored);
+    if (config_path == NULL)
+        mr_say_info("no --config: a partition keeps at most %lld MiB (log.retention.bytes)", (long long)node.config.topic.retention_bytes >> 20);
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
