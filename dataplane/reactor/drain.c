@@ -268,6 +268,7 @@ static bool has_room(struct mr_reactor *reactor, const struct mr_ring_session *r
 static MR_COLD void note_stall(struct mr_reactor *reactor, struct mr_ring_session *ring, const struct mr_ring_frame *frame, uint32_t group)
 {
     reactor_count(&reactor->counters.stalls, 1);
+    reactor->log_due = true; /* it has noted what it lacks, and asks for it in its next step */
     if (ring->stalled_ns == 0) {
         ring->stalled_ns = reactor->now_ns;
     } else if (reactor->now_ns - ring->stalled_ns > reactor->options.delivery_timeout_ms * 1000000u) {
