@@ -14,12 +14,10 @@ static const struct mr_cli_command commands[] = {
     {"log", "millrace log", "verify PATH... | dump SEGMENT", "look into the files of a log, offline", NULL, mr_cmd_log},
     {"bench", "millrace bench", "limits [--duration TIME] [--runs N] [--cpus A,B] [--data DIR] [--json]",
      "what this node does, beside what this machine can do", mr_cmd_bench_details, mr_cmd_bench},
-#if MR_CLI_ATTACHED
     {"topic", "millrace topic", "create NAME | list", "create and list topics", NULL, mr_cmd_topic},
     {"produce", "millrace produce", "TOPIC [FILE]", "lines to records", mr_cmd_produce_details, mr_cmd_produce},
     {"consume", "millrace consume", "TOPIC", "records to lines", mr_cmd_consume_details, mr_cmd_consume},
     {"telemetry", "millrace telemetry", "[--rate R] [--topic NAME]", "publish this host's own counters", mr_cmd_telemetry_details, mr_cmd_telemetry},
-#endif
 };
 
 static const char about[] = "Millrace: event streams with Kafka's model, through shared memory.\n"

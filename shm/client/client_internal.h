@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside libmillrace: a client and its rings. The public face is <millrace/millrace.h>.
+ *
+ *   attach.c   attach, detach, topics            messages.c  requests and pushes on the attach socket
+ *   rings.c    ring memory, polling for acks     reattach.c  the daemon's death, and finding the next one
+ *   idle.c     waiting                           producer_*.c, consumer_*.c: their internal headers
+ *
+ * Client states:
+ *   ATTACHED -> AWAY      [mr_client_lose]     the socket ended, or the daemon closed our rings
+ *   AWAY     -> ATTACHED  [mr_client_drive]    a daemon with the same data answered and took our producers and consumers back
+ *   any      -> LOST      [mr_client_drive]    away for longer than reattach_timeout_ms, or the daemon says that we broke the protocol
+ *
+ * C1  While AWAY nothing is sent and nothing acked; claims give -EAGAIN; consumers read on.
+ * C2  A ring's memory stays mapped as long as a claim in it is open, whatever became of its daemon.
+ * C3  Everything is used by one thread; no call but attach, open, flush and a poll with a time-out waits. */
+#ifndef MR_CLIENT_INTERNAL_H
+#define MR_CLIENT_INTERNAL_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "millrace/millrace.h"
+#include "shm/base/err.h"
+#include "shm/ring/ring.h"
+#include "shm/session/socket.h"
+
+#define MR_CLIENT_EXPORT __attribute__((visibility("default")))
+
+#define MR_CLIENT_CHECK_NS    2000000u /* while nothing progresses: look at the socket, or try to connect, this often */
+#define MR_CLIENT_REQUEST_MS  30000    /* the daemon answers in milliseconds; this is a daemon that hangs */
+#define MR_CLIENT_GREETING_MS 5000     /* the same during re-attach, where a caller that must not block waits */
+
+struct mr_client_ring {
+    struct mr_ring_producer ring;
+    struct mr_client_ring *next;
+    void *memory;
+    uint64_t bytes;
+    struct mr_ring_shape shape;
+    uint32_t reactor;
+    uint32_t open_claims; /* counted when the daemon died: C2 */
+    bool dead;
+};
+
+enum mr_client_state {
+    MR_CLIENT_ATTACHED = 0,
+    MR_CLIENT_AWAY = 1,
+    MR_CLIENT_LOST = 2,
+};
+
+struct millrace_client {
+    struct mr_client_ring *rings;       /* of the daemon we are attached to */
+    struct mr_client_ring **by_reactor; /* [reactor_count], NULL where we have no ring */
+    uint32_t reactor_count;
+    enum mr_client_state state;
+    bool progressed; /* since the last look at the clock */
+    bool choked;     /* a producer's acks are not being collected: leave completions where they are */
+    bool collecting; /* a flush is under way: no producer chokes */
+    bool fences;     /* fence after each commit, there is no membarrier */
+    bool closing;    /* the daemon said CLOSING */
+    uint32_t held;   /* partitions that wait with refused frames: no ring space is reused (ring.h R4) */
+    int socket, wake, doorbell; /* -1 while AWAY */
+    struct millrace_producer *producers;
+    struct millrace_consumer *consumers;
+    struct mr_client_ring *dead_rings;
+    uint64_t quiet_since_ns, away_since_ns, next_try_ns;
+    uint64_t request_next;
+    uint64_t session_id, daemon_generation;
+    struct mr_uuid data_id;
+    uint32_t delivery_timeout_ms;
+    bool has_membarrier;
+    struct millrace_client_options options;
+    char given_path[MR_SESSION_PATH_MAX]; /* as the caller gave it, "" for the search */
+    char path[MR_SESSION_PATH_MAX];
+    char name[64];
+    struct millrace_error last_error; /* why the last attempt to attach again failed */
+};
+
+uint64_t mr_client_now_ns(void);
+
+/* messages.c */
+
+/**
+ * Send a request and wait for its reply; pushes that come before it are handled.
+ * @param request its header is filled in here; its type and size are given
+ * @param reply   of type reply_type and exactly reply_bytes
+ * @param fds     the reply's descriptors, the caller's; fd_count is 0 after an error
+ * @return 0; -ENOTCONN (socket ended); -ETIMEDOUT; -EPROTO; or what the daemon's ERROR said, with its text
+ */
+int mr_client_request(struct millrace_client *client, struct mr_message_header *request, uint32_t bytes, enum mr_message_type type,
+                      union mr_message *reply, enum mr_message_type reply_type, uint32_t reply_bytes, int *fds, uint32_t *fd_count,
+                      int timeout_ms, struct millrace_error *err) MR_MUST_USE;
+
+/** Take what the daemon pushed. @return 0; -ENOTCONN: the socket ended (what came before was taken); -EPROTO. Never blocks. */
+int mr_client_take_pushes(struct millrace_client *client) MR_MUST_USE;
+
+void mr_client_close_fds(const int *fds, uint32_t count);
+
+/* attach.c */
+
+/** Connect and say HELLO. @return 0; -errno with a message; then nothing is open. */
+int mr_client_greet(struct millrace_client *client, int timeout_ms, struct millrace_error *err) MR_MUST_USE;
+
+/** Close the three descriptors of the session. */
+void mr_client_hang_up(struct millrace_client *client);
+
+/* rings.c */
+
+/** Map a ring that the daemon pushed. The descriptor stays the caller's. */
+int mr_client_add_ring(struct millrace_client *client, const struct mr_message_ring *message, int fd) MR_MUST_USE;
+void mr_client_free_ring(struct mr_client_ring *ring);
+
+/** One open claim in a dead ring less. */
+void mr_client_drop_claim(struct millrace_client *client, struct mr_client_ring *ring);
+
+/**
+ * Take completions from all rings and hand them to their producers.
+ * @param want_space look for released space even if no completion came
+ * @return completions taken. Hot.
+ */
+MR_HOT uint32_t mr_client_poll(struct millrace_client *client, bool want_space);
+
+/** Ring the doorbell of a reactor that sleeps. */
+void mr_client_ring_doorbell(struct millrace_client *client) MR_COLD;
+
+static inline void mr_client_wake(struct millrace_client *client, const struct mr_client_ring *ring)
+{
+    if (mr_ring_must_wake(&ring->ring, client->fences))
+        mr_client_ring_doorbell(client);
+}
+
+/* reattach.c */
+
+/** The daemon is gone: keep what is not acked, let go of the rest. */
+void mr_client_lose(struct millrace_client *client);
+
+/**
+ * Called where a call found nothing to do: notices the daemon's death and looks for the next one, each at most every 2 ms; otherwise it
+ * reads a clock at most. @return 0; -ENOTCONN: given up
+ */
+int mr_client_drive(struct millrace_client *client) MR_MUST_USE;
+
+/* idle.c */
+
+enum mr_wait_step {
+    MR_WAIT_AGAIN, /* look again */
+    MR_WAIT_SLEEP, /* arrange to be woken, look again, then mr_client_sleep() */
+    MR_WAIT_OVER,  /* the time is up */
+};
+
+struct mr_wait {
+    uint64_t start_ns;
+    uint64_t deadline_ns; /* UINT64_MAX: never */
+    uint32_t rounds;
+};
+
+/** @param timeout_ms -1: for ever */
+void mr_wait_init(struct mr_wait *wait, int timeout_ms);
+
+/** Nothing was found: spin, yield or say what to do, as the idle strategy has it. */
+enum mr_wait_step mr_wait_next(struct mr_wait *wait, const struct millrace_client *client);
+
+/** Sleep until the daemon wakes us, the socket has news, or the deadline, at most max_ns; while AWAY until the next attempt to connect. */
+void mr_client_sleep(struct millrace_client *client, const struct mr_wait *wait, uint64_t max_ns);
+
+/** Announce in every ring that acks should wake us (or no longer), and fence: look once more afterwards. */
+void mr_client_set_sleeping(struct millrace_client *client, bool sleeping);
+
+/* producer_*.c and consumer_*.c, as the client sees them */
+
+/** @return false if the handle is nobody's */
+bool mr_producers_take(struct millrace_client *client, const struct mr_completion *completion);
+void mr_producers_lose(struct millrace_client *client);
+int mr_producers_resume(struct millrace_client *client) MR_MUST_USE;
+void mr_producers_pump(struct millrace_client *client);
+void mr_consumers_lose(struct millrace_client *client);
+int mr_consumers_resume(struct millrace_client *client) MR_MUST_USE;
+/** Takes over the descriptor. */
+void mr_consumers_take_extent(struct millrace_client *client, const struct mr_message_extent *message, int fd);
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside a consumer.
+ *
+ *   consumer_open.c  open, return after the daemon's death, seek, close     extents.c  mappings, pins, places in live extents
+ *   consumer.c       poll, copy: the reading itself                         cold.c     segments, read in the caller's thread
+ *
+ * One reader per partition:
+ *   LOOKING -> LIVE [mr_reader_place]    the offset is in a live extent, which is pinned
+ *   LOOKING -> COLD [mr_reader_go_cold]  it is not: the daemon has given descriptors of its segment
+ *   LIVE -> LOOKING [next extent gone]   COLD -> LOOKING [durable end reached: the rest is live]      any -> LOOKING [seek, new daemon]
+ *
+ * K1  A live batch is read only while its extent is pinned: pin stored, fence, and then the directory still named the extent and its header
+ *     the sequence. The daemon clears the directory, fences, and then looks at the pins: one of the two sees the other.
+ * K2  Two pins a partition: the extent being read, and one more, so that a poll can cross one boundary while records of the extent behind
+ *     it are still in the caller's hands. Pins are given back when the next poll begins.
+ * K3  Nothing at or above `visible` is looked at (edge V of shm/abi/head.h).
+ * K4  What a record points to stays until the next poll, copy, seek or close: mappings that are replaced go to the graveyard until then. */
+#ifndef MR_CONSUMER_INTERNAL_H
+#define MR_CONSUMER_INTERNAL_H
+
+#include "shm/abi/extent.h"
+#include "shm/batch/decompress.h"
+#include "shm/client/producer_internal.h"
+#include "shm/segment/reader.h"
+
+#define MR_COLD_BUFFER_BYTES (1u << 20)
+#define MR_COLD_RETRY_NS     1000000u
+#define MR_DECOMPRESSED_MAX  (256u << 20)
+
+enum mr_reader_state {
+    MR_READER_LOOKING = 0,
+    MR_READER_LIVE = 1,
+    MR_READER_COLD = 2,
+};
+
+/** A mapped extent file. A recycled file keeps its id, its descriptor and so its mapping. */
+struct mr_extent_map {
+    uint32_t file_id;
+    const uint8_t *base;
+    uint64_t bytes;
+};
+
+struct mr_cold_segment {
+    struct mr_segment_reader reader;
+    uint8_t *buffer; /* block-aligned */
+    uint64_t buffer_bytes;
+    int log_fd, side_fd;
+};
+
+struct mr_reader {
+    const struct mr_head_partition *head;
+    uint64_t offset;  /* of the next record to give out */
+    uint64_t visible; /* as last loaded */
+    enum mr_reader_state state;
+    bool in_batch;    /* the iterator has records left */
+    struct mr_batch_iterator batch;
+    uint64_t batch_end; /* offset behind the batch */
+    /* LIVE */
+    const struct mr_extent_header *extent;
+    const uint8_t *window; /* what lies at window_position of the segment */
+    uint64_t window_position, window_end;
+    uint64_t position;     /* in the segment: of the next batch */
+    uint64_t sequence;     /* of the extent */
+
+    uint32_t partition;
+    bool armed;
+    uint64_t armed_offset;
+    _Atomic uint64_t *pin; /* [MR_PINS_PER_PARTITION], shared */
+    uint64_t pinned[MR_PINS_PER_PARTITION];
+    struct mr_extent_map *maps;
+    uint32_t map_count, map_room;
+    uint64_t buffer_poll; /* poll in which records of the private buffers were last given out */
+    struct mr_batch_decompressed decompressed;
+    struct mr_cold_segment *cold; /* made when first needed */
+    uint64_t retry_ns;
+    int error; /* kept until a seek */
+};
+
+struct mr_grave {
+    const void *base;
+    uint64_t bytes;
+};
+
+struct millrace_consumer {
+    struct millrace_client *client;
+    struct mr_reader *reader;
+    uint32_t reader_count;
+    uint32_t current;    /* whose turn it is */
+    uint64_t poll_count;
+    bool verify;         /* MILLRACE_VERIFY: check the CRC of live batches too */
+    bool lost;
+    uint32_t partition_count, number, handle_first;
+    uint32_t slot_bytes;
+    const struct mr_head *head;
+    uint64_t head_bytes;
+    _Atomic uint64_t *pins;
+    uint64_t pins_bytes;
+    const uint8_t *slots; /* mapped beyond its end: it grows */
+    uint64_t slots_map_bytes, slots_bytes; /* the second: as far as it is known to reach */
+    int slots_fd;
+    struct mr_grave *graves;
+    uint32_t grave_count, grave_room;
+    struct millrace_consumer *next;
+    struct mr_uuid topic_id;
+    char topic[256];
+};
+
+/* extents.c */
+
+/** Find the batch that holds reader->offset in the live extents. @return 0: LIVE, or nothing visible yet; -ENOENT: not in any; -EBADMSG */
+int mr_reader_place(struct millrace_consumer *consumer, struct mr_reader *reader) MR_MUST_USE;
+
+/** Go on in the next extent. @return 1; 0: not now (a pin or a descriptor is missing); -ENOENT: it is gone */
+int mr_reader_cross(struct millrace_consumer *consumer, struct mr_reader *reader) MR_MUST_USE;
+
+/** Give back the pins of extents that are not being read. */
+void mr_reader_unpin(struct mr_reader *reader, bool all);
+
+/** Takes over the descriptor. */
+void mr_reader_add_extent(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t file_id, uint64_t bytes, int fd);
+void mr_consumer_bury(struct millrace_consumer *consumer, const void *base, uint64_t bytes);
+void mr_consumer_dig(struct millrace_consumer *consumer);
+
+/* cold.c */
+
+/** Ask for the segment that holds reader->offset. @return 0: COLD, or not now; -ERANGE; -EBADMSG; -errno */
+int mr_reader_go_cold(struct millrace_consumer *consumer, struct mr_reader *reader) MR_MUST_USE;
+
+/** The next batch. @return 1; 0: at the durable end, LOOKING again; -EBADMSG or -errno of a read */
+int mr_reader_cold_batch(struct mr_reader *reader, const uint8_t **batch, uint32_t *batch_bytes) MR_MUST_USE;
+void mr_reader_leave_cold(struct mr_reader *reader);
+void mr_reader_free_cold(struct mr_reader *reader);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shm/client/client_internal.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int mr_client_add_ring(struct millrace_client *client, const struct mr_message_ring *message, int fd)
+{
+    if (!mr_ring_shape_is_sane(message->shape) || message->reactor >= client->reactor_count || client->by_reactor[message->reactor] != NULL)
+        return -EPROTO;
+    struct mr_client_ring *ring = calloc(1, sizeof *ring);
+    if (ring == NULL)
+        return -ENOMEM;
+    ring->shape = message->shape;
+    ring->reactor = message->reactor;
+    ring->bytes = mr_ring_bytes(message->shape);
+    ring->memory = mmap(NULL, ring->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+    if (ring->memory == MAP_FAILED) {
+        free(ring);
+        return -ENOMEM;
+    }
+    mr_ring_producer_init(&ring->ring, ring->memory, ring->shape);
+    ring->next = client->rings;
+    client->rings = ring;
+    client->by_reactor[message->reactor] = ring;
+    return 0;
+}
+
+void mr_client_free_ring(struct mr_client_ring *ring)
+{
+    munmap(ring->memory, ring->bytes);
+    free(ring);
+}
+
+void mr_client_drop_claim(struct millrace_client *client, struct mr_client_ring *ring)
+{
+    mr_assert(ring->dead && ring->open_claims > 0);
+    if (--ring->open_claims > 0)
+        return;
+    struct mr_client_ring **at = &client->dead_rings;
+    while (*at != ring)
+        at = &(*at)->next;
+    *at = ring->next;
+    mr_client_free_ring(ring);
+}
+
+uint32_t mr_client_poll(struct millrace_client *client, bool want_space)
+{
+    struct mr_completion completion;
+    uint32_t count = 0;
+
+    for (struct mr_client_ring *ring = client->rings; ring != NULL; ring = ring->next) {
+        struct mr_completion *line = &ring->ring.completions[ring->ring.completion_next & ring->ring.completion_mask];
+        bool any = mr_load_relaxed(&line->stamp) == ring->ring.completion_next + 1;
+        if (!any && !want_space)
+            continue;
+        /* Read before the completions: when those below it have been dealt with, the space is ours (ring.h R4). */
+        uint64_t released = mr_ring_producer_released(&ring->ring);
+        while (!client->choked && mr_ring_poll(&ring->ring, &completion)) {
+            mr_producers_take(client, &completion);
+            count++;
+        }
+        mr_ring_heard(&ring->ring);
+        if (client->held == 0 && !client->choked)
+            mr_ring_producer_free(&ring->ring, released);
+    }
+    if (count > 0)
+        client->progressed = true;
+    return count;
+}
+
+void mr_client_ring_doorbell(struct millrace_client *client)
+{
+    uint64_t one = 1;
+
+    if (client->doorbell >= 0) {
+        ssize_t ignored = write(client->doorbell, &one, sizeof one); /* a full counter has been heard */
+        (void)ignored;
+    }
+}
