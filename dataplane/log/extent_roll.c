@@ -378,7 +378,8 @@ void mr_log_memory_is_free(struct mr_partition *p, const struct mr_log_live_exte
     mr_assert(!"an extent came free that was not asked for");
 }
 
-/* Nothing needs the memory of an extent behind the tail but readers: what it shows is durable in place, next extent's copy aside. */
+/* Nothing needs the memory of an extent behind the tail but readers: what it shows is durable in place, next extent's copy aside. Its last
+ * batch may end in that copy: adoption has to find the batch whole, in memory or on disk. */
 static bool is_recyclable(const struct mr_partition *p, uint64_t sequence)
 {
     const struct log_extent *e = log_extent_at(p, sequence), *next = log_extent_at(p, sequence + 1);
@@ -386,7 +387,7 @@ static bool is_recyclable(const struct mr_partition *p, uint64_t sequence)
 
     if (s == NULL || s->closed)
         return true;
-    return next->segment_base == e->segment_base && s->data.placed >= next->data_window && s->side.placed >= next->side_window;
+    return p->durable_offset >= next->base_offset && next->segment_base == e->segment_base && s->data.placed >= next->data_window && s->side.placed >= next->side_window;
 }
 
 void mr_log_recycle(struct mr_partition *p, bool all)
@@ -480,12 +481,19 @@ int mr_log_adopt_extents(struct mr_partition *p, const struct mr_log_recovered *
         count--;
     if (mr_log_extents_reserve(p, recovered->extent_count + 2) != 0)
         return -ENOMEM;
-    for (uint32_t i = count; i < recovered->extent_count; i++)
-        give(p, &recovered->extents[i]);
+    uint32_t skip = 0; /* extents of a segment that was deleted */
+    while (skip < count && mr_log_segment_by_base(p, recovered->extents[skip].memory->segment_base_offset) == NULL)
+        skip++;
+    for (uint32_t i = 0; i < recovered->extent_count; i++)
+        if (i < skip || i >= count)
+            give(p, &recovered->extents[i]);
+    const struct mr_log_live_extent *extents = recovered->extents + skip;
+    count -= skip;
     for (uint64_t i = 0; i < MR_HEAD_DIRECTORY_COUNT; i++) {
         struct mr_head_directory_entry *entry = &p->head->directory[i];
         uint64_t sequence = mr_load_relaxed(&entry->sequence);
-        if (count == 0 || sequence > mr_load_relaxed(&recovered->extents[count - 1].memory->sequence))
+        if (count == 0 || sequence > mr_load_relaxed(&extents[count - 1].memory->sequence) ||
+            sequence < mr_load_relaxed(&extents[0].memory->sequence))
             mr_store_relaxed(&entry->sequence, 0);
     }
     if (count == 0) {
@@ -494,12 +502,12 @@ int mr_log_adopt_extents(struct mr_partition *p, const struct mr_log_recovered *
         p->last_sequence = p->first_sequence - 1;
         return 0;
     }
-    p->first_sequence = mr_load_relaxed(&recovered->extents[0].memory->sequence);
+    p->first_sequence = mr_load_relaxed(&extents[0].memory->sequence);
     p->tail_sequence = p->last_sequence = p->first_sequence + count - 1;
     for (uint32_t i = 0; i < count; i++) {
-        const struct mr_log_live_extent *live = &recovered->extents[i];
+        const struct mr_log_live_extent *live = &extents[i];
         struct mr_extent_header *h = live->memory;
-        const struct mr_extent_header *next = i + 1 < count ? recovered->extents[i + 1].memory : NULL;
+        const struct mr_extent_header *next = i + 1 < count ? extents[i + 1].memory : NULL;
         struct log_extent *e = log_extent_at(p, p->first_sequence + i);
         const struct log_segment *s = mr_log_segment_by_base(p, h->segment_base_offset);
         mr_assert(s != NULL && mr_load_relaxed(&h->sequence) == p->first_sequence + i);

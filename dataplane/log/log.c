@@ -399,6 +399,7 @@ static bool emit_segments(struct emit *emit, struct mr_partition *p)
             action->base_offset = s->base_offset;
             action->bytes = s->data.end;
             action->side_bytes = s->side.end;
+            action->next_offset = s->rolled ? s->next_offset : p->end_offset;
             action->producers = s->snapshot;
             action->producer_count = s->snapshot_count;
             s->close_pending = false;
