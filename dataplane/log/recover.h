@@ -89,6 +89,14 @@ int mr_journal_create(struct mr_disk *disk, const char *directory, uint32_t reac
 int mr_recovery_segments(struct mr_disk *disk, const char *partition_path, uint64_t before_offset, struct mr_log_segment **segments,
                          uint32_t *count, struct millrace_error *err) MR_MUST_USE;
 
+/**
+ * Cut a segment's two files to their valid ends, at a roll or a clean stop: durably, and so that power may go at any moment although the
+ * last block of each is written again by the file system. The only way to do it; a bare truncate may cost the last block.
+ * @return 0; -EIO, -ENOSPC; -EBADMSG (the files are shorter than that, or no segment)
+ */
+int mr_segment_cut(struct mr_disk *disk, const char *partition_path, uint64_t base_offset, uint64_t data_bytes, uint64_t side_bytes,
+                   struct millrace_error *err) MR_MUST_USE;
+
 /** At a clean stop, when every log has drained: write `clean-shutdown`. */
 struct mr_clean_partition {
     const char *name; /* `<topic>-<partition>` */

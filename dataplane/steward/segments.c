@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/log/recover.h"
 #include "shm/base/logging.h"
 #include "shm/segment/checkpoint.h"
 
@@ -193,13 +194,9 @@ void steward_close_segment(struct mr_steward *steward, struct mr_topic_partition
     struct mr_segment_files *files = find(partition, action->base_offset);
     char directory[MR_STEWARD_PATH_MAX];
     mr_assert(files != NULL);
-    int rc = mr_disk_truncate(disk, files->file, action->bytes);
-    if (rc == 0)
-        rc = mr_disk_truncate(disk, files->side_file, action->side_bytes);
-    if (rc == 0)
-        rc = mr_disk_sync(disk, files->file);
-    if (rc == 0)
-        rc = mr_disk_sync(disk, files->side_file);
+    struct millrace_error err;
+    mr_partition_path(steward->options.config, partition, directory);
+    int rc = mr_segment_cut(disk, directory, action->base_offset, action->bytes, action->side_bytes, &err);
     if (rc == 0 && action->producer_count > 0) {
         /* A snapshot is a shortcut for recovery; without it the segments are walked. */
         int snapshot_rc = write_snapshot(steward, partition, action, action->next_offset);
@@ -207,7 +204,6 @@ void steward_close_segment(struct mr_steward *steward, struct mr_topic_partition
             mr_say_warn("%s-%u: no producer snapshot at %llu: %s", partition->topic->name, partition->index,
                         (unsigned long long)action->next_offset, strerror(-snapshot_rc));
     }
-    mr_partition_path(steward->options.config, partition, directory);
     if (rc == 0)
         rc = mr_disk_sync_directory(disk, directory);
     if (rc != 0) {
@@ -221,7 +217,7 @@ void steward_close_segment(struct mr_steward *steward, struct mr_topic_partition
 
 void steward_delete_segment(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action)
 {
-    static const char *const suffixes[] = {".log", ".sidecar", ".snapshot", ".index", ".timeindex"};
+    static const char *const suffixes[] = {".log", ".sidecar", ".cut", ".snapshot", ".index", ".timeindex"};
     char path[MR_STEWARD_PATH_MAX];
     forget(steward, partition, action->base_offset);
     for (uint32_t i = 0; i < MR_COUNT_OF(suffixes); i++) {

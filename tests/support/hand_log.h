@@ -209,19 +209,23 @@ static inline int hand_recover(struct hand_log *log, uint64_t expected_end, stru
     return mr_recovery_partition(*recovery, HAND_PARTITION, &hand_topic, 0, expected_end, recovered, &err);
 }
 
-/** Are the files of a segment exactly these first bytes of it? */
-static inline bool hand_is_in_place(const struct hand_log *log, const struct hand_segment *segment, uint64_t data_end, uint64_t side_end)
+static inline bool hand_is_file(const struct hand_log *log, const struct hand_segment *segment, const char *suffix, const uint8_t *right, uint64_t end)
 {
+    static const uint8_t zeros[MR_BLOCK_BYTES];
     static uint8_t bytes[HAND_STREAM_BYTES];
     char path[128];
-    snprintf(path, sizeof path, HAND_PARTITION "/%020llu.log", (unsigned long long)segment->base_offset);
-    if (mr_sim_disk_size_path(log->machine, path) != (int64_t)data_end ||
-        mr_sim_disk_read_durable(log->machine, path, bytes, data_end, 0) != (int64_t)data_end || memcmp(bytes, segment->data, data_end) != 0)
+    snprintf(path, sizeof path, HAND_PARTITION "/%020llu.%s", (unsigned long long)segment->base_offset, suffix);
+    int64_t size = mr_sim_disk_size_path(log->machine, path);
+    if (size < (int64_t)end || size > (int64_t)mr_align_up(end, MR_BLOCK_BYTES) ||
+        mr_sim_disk_read_durable(log->machine, path, bytes, (size_t)size, 0) != size)
         return false;
-    snprintf(path, sizeof path, HAND_PARTITION "/%020llu.sidecar", (unsigned long long)segment->base_offset);
-    return mr_sim_disk_size_path(log->machine, path) == (int64_t)side_end &&
-           mr_sim_disk_read_durable(log->machine, path, bytes, side_end, 0) == (int64_t)side_end &&
-           memcmp(bytes, segment->side, side_end) == 0;
+    return memcmp(bytes, right, end) == 0 && memcmp(bytes + end, zeros, (size_t)size - end) == 0;
+}
+
+/** Are the files of a segment these first bytes of it, and zeros to the end of the block at most? */
+static inline bool hand_is_in_place(const struct hand_log *log, const struct hand_segment *segment, uint64_t data_end, uint64_t side_end)
+{
+    return hand_is_file(log, segment, "log", segment->data, data_end) && hand_is_file(log, segment, "sidecar", segment->side, side_end);
 }
 
 #endif

@@ -178,6 +178,16 @@ static int walk_all(struct adopt *adopt, const struct mr_log_live_extent *extent
     return 0;
 }
 
+/** Files of these may be gone already; the log gives back their extents. */
+static void drop_deleted(struct adopt *adopt, uint64_t log_start)
+{
+    uint32_t count = 0;
+    while (count + 1 < adopt->segment_count && adopt->segment[count].next_offset <= log_start)
+        count++;
+    adopt->segment_count -= count;
+    memmove(adopt->segment, adopt->segment + count, adopt->segment_count * sizeof *adopt->segment);
+}
+
 static void *copy_array(const struct mr_allocator *allocator, const void *from, size_t bytes)
 {
     void *to = bytes == 0 ? NULL : allocator->allocate(allocator->context, bytes);
@@ -208,6 +218,7 @@ int mr_adopt_partition(const struct mr_head_partition *head, const struct mr_uui
     adopt.segment = calloc(extent_count, sizeof *adopt.segment);
     int rc = adopt.segment == NULL ? -ENOMEM : walk_all(&adopt, extents, extent_count, recovered);
     if (rc == 0) {
+        drop_deleted(&adopt, recovered->log_start);
         recovered->segments = copy_array(allocator, adopt.segment, adopt.segment_count * sizeof *adopt.segment);
         recovered->segment_count = adopt.segment_count;
         recovered->producers = copy_array(allocator, adopt.producers.state, adopt.producers.count * sizeof *adopt.producers.state);

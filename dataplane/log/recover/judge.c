@@ -62,13 +62,30 @@ int mr_judge_walk(struct mr_segment_files *files, const struct mr_uuid *topic_id
     return 0;
 }
 
+/** Files that were made and not written yet: no header, and nothing valid behind. */
+static int is_unwritten(const struct mr_segment_files *files, bool *is_clean)
+{
+    static const uint8_t zeros[MR_SIDECAR_HEADER_BYTES];
+    uint8_t bytes[MR_SIDECAR_HEADER_BYTES];
+    *is_clean = false;
+    if (files->result.stop != MR_SEGMENT_BAD_SIDECAR_HEADER || files->result.behind)
+        return 0;
+    int rc = mr_view_read(&files->side, bytes, sizeof bytes, 0);
+    *is_clean = rc == 0 && memcmp(bytes, zeros, sizeof zeros) == 0;
+    return rc;
+}
+
 int mr_judge_end(struct mr_segment_files *files, uint32_t count, uint32_t at, const struct mr_uuid *topic_id, uint32_t partition,
                  uint64_t end_min, enum mr_verdict *verdict, const char **why)
 {
     const struct mr_segment_scan_result *result = &files[at].result;
     uint64_t behind_bytes = result->behind ? result->behind_end - result->end.position : 0;
-    bool is_clean = mr_segment_scan_is_clean(result);
+    bool is_clean;
+    int rc = is_unwritten(&files[at], &is_clean);
 
+    if (rc != 0)
+        return rc;
+    is_clean = is_clean || mr_segment_scan_is_clean(result);
     *why = mr_segment_stop_text(result->stop);
     *verdict = MR_VERDICT_CORRUPT;
     if (result->end.next_offset < end_min || files[at].proven_data > result->end.position || files[at].proven_side > result->end.side_position)
@@ -76,7 +93,7 @@ int mr_judge_end(struct mr_segment_files *files, uint32_t count, uint32_t at, co
     for (uint32_t i = at + 1; i < count; i++) {
         if (files[i].proven_data > 0)
             return 0;
-        int rc = mr_judge_walk(&files[i], topic_id, partition, 0, NULL, NULL);
+        rc = mr_judge_walk(&files[i], topic_id, partition, 0, NULL, NULL);
         if (rc != 0)
             return rc;
         behind_bytes += files[i].result.behind ? files[i].result.behind_end : files[i].result.end.position;
@@ -97,7 +114,7 @@ int mr_judge_closed(struct mr_segment_files *files, const struct mr_uuid *topic_
     uint64_t side_bytes = files->side.bytes;
 
     *is_closed = false;
-    if (!files->has_data || !files->has_side || files->has_entries || side_bytes < sizeof header + MR_SIDECAR_ENTRY_BYTES ||
+    if (!files->has_data || !files->has_side || files->has_entries || files->has_cut || side_bytes < sizeof header + MR_SIDECAR_ENTRY_BYTES ||
         (side_bytes - sizeof header) % MR_SIDECAR_ENTRY_BYTES != 0)
         return 0;
     int rc = mr_view_read(&files->side, bytes, sizeof bytes, 0);

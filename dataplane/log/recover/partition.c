@@ -32,6 +32,7 @@ struct work {
     uint32_t walk_from, tail;             /* tail == count: nothing at all is there */
     uint64_t end;
     bool has_directory;
+    bool is_emptied; /* all that is left lies below log_start: it stays in the files until a later segment is there */
 };
 
 static int by_base(const void *a, const void *b)
@@ -92,7 +93,7 @@ static void choose_entries(struct work *work)
     const struct mr_entry *entry = mr_journal_find(work->recovery, &work->topic_id, work->partition, &count);
     work->generation = work->known.generation;
     work->log_start = work->known.log_start;
-    work->end_min = mr_max_u64(work->end_min, mr_max_u64(work->known.next_offset, work->known.log_start));
+    work->end_min = mr_max_u64(work->end_min, work->known.next_offset);
     work->has_entries = count > 0;
     uint32_t from = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -106,10 +107,11 @@ static void choose_entries(struct work *work)
     for (uint32_t i = 0; i < work->entry_count; i++) {
         const struct mr_journal_entry *at = work->entry[i].at;
         work->log_start = mr_max_u64(work->log_start, at->log_start);
-        work->end_min = mr_max_u64(work->end_min, at->log_start);
         if (at->generation == work->generation)
             work->end_min = mr_max_u64(work->end_min, at->mark_offset);
     }
+    if (work->end_min <= work->log_start) /* all that is known to have been durable was deleted */
+        work->end_min = 0;
 }
 
 /** A damaged journal may have held what is missing; nothing vouches for this partition unless a later complete entry does. */
@@ -148,23 +150,25 @@ static int open_stream(struct work *work, struct mr_segment_files *files, bool i
             return mr_err(err, (int)-bytes, "reading the size of '%s' failed: %s", path, strerror((int)-bytes));
         }
     }
-    struct mr_overlay_range *ranges = NULL;
+    struct mr_overlay_range *ranges = malloc((work->entry_count + 1) * sizeof *ranges);
     uint32_t count = 0;
-    if (files->has_entries) {
-        ranges = malloc(work->entry_count * sizeof *ranges);
-        for (uint32_t i = 0; ranges != NULL && i < work->entry_count; i++) {
-            const struct mr_journal_entry *at = work->entry[i].at;
-            if (!counts_for(work, &work->entry[i], files) || at->segment_salt != files->salt)
-                continue;
-            ranges[count++] = is_side ? (struct mr_overlay_range){.position = at->side_position, .bytes = at->side_bytes, .from = work->entry[i].side}
-                                      : (struct mr_overlay_range){.position = at->data_position, .bytes = at->data_bytes, .from = work->entry[i].data};
-            if (work->entry[i].durable) {
-                uint64_t *proven = is_side ? &files->proven_side : &files->proven_data;
-                *proven = mr_max_u64(*proven, ranges[count - 1].position + ranges[count - 1].bytes);
-            }
+    if (ranges != NULL && files->has_cut)
+        ranges[count++] = files->cut[is_side];
+    for (uint32_t i = 0; ranges != NULL && i < work->entry_count; i++) {
+        const struct mr_journal_entry *at = work->entry[i].at;
+        if (!counts_for(work, &work->entry[i], files) || at->segment_salt != files->salt)
+            continue;
+        struct mr_overlay_range range = {.position = at->data_position, .bytes = at->data_bytes, .from = work->entry[i].data};
+        if (is_side)
+            range = (struct mr_overlay_range){.position = at->side_position, .bytes = at->side_bytes, .from = work->entry[i].side};
+        if (files->has_entries)
+            ranges[count++] = range;
+        if (work->entry[i].durable) { /* a mark alone says where the stream stood */
+            uint64_t *proven = is_side ? &files->proven_side : &files->proven_data;
+            *proven = mr_max_u64(*proven, range.position + range.bytes);
         }
     }
-    int rc = files->has_entries && ranges == NULL ? -ENOMEM : mr_view_init(view, disk, file, (uint64_t)bytes, ranges, count);
+    int rc = ranges == NULL ? -ENOMEM : mr_view_init(view, disk, file, (uint64_t)bytes, ranges, count);
     free(ranges);
     if (rc != 0) {
         view->file = -1;
@@ -172,6 +176,15 @@ static int open_stream(struct work *work, struct mr_segment_files *files, bool i
             (void)mr_disk_close(disk, file);
     }
     return rc;
+}
+
+/** A cut that was broken off. It counts when it is of this life of the segment. */
+static int load_cut(struct work *work, struct mr_segment_files *files)
+{
+    uint32_t salt = 0;
+    int rc = mr_cut_load(work->recovery, work->path, files->base_offset, &salt, &files->cut[0], &files->cut[1]);
+    files->has_cut = rc == 1 && (!files->has_entries || salt == files->salt);
+    return rc < 0 ? rc : 0;
 }
 
 /** Segments from files and entries, less those below log_start; their views. */
@@ -186,10 +199,15 @@ static int collect(struct work *work, struct millrace_error *err)
         oldest_file = mr_min_u64(oldest_file, work->segment[i].base_offset);
     for (uint32_t i = 0; i < work->entry_count; i++) {
         const struct mr_journal_entry *at = work->entry[i].at;
-        /* Files come into being in order: a segment older than all of them was deleted. An entry without bytes is a mark alone. */
-        if (at->generation != work->generation || at->data_bytes + (uint64_t)at->side_bytes == 0 ||
-            (work->count > 0 && oldest_file != UINT64_MAX && at->segment_base_offset < oldest_file))
+        /* Files come into being in order: a segment older than all of them was deleted. */
+        if (at->generation != work->generation || (work->count > 0 && oldest_file != UINT64_MAX && at->segment_base_offset < oldest_file))
             continue;
+        if (at->data_bytes + (uint64_t)at->side_bytes == 0) { /* a mark alone makes no segment */
+            for (uint32_t k = 0; k < work->count; k++)
+                if (work->segment[k].base_offset == at->segment_base_offset && !work->segment[k].has_entries)
+                    work->segment[k].salt = at->segment_salt;
+            continue;
+        }
         struct mr_segment_files *files = find_segment(work, at->segment_base_offset);
         if (files == NULL)
             return -ENOMEM;
@@ -211,7 +229,9 @@ static int collect(struct work *work, struct millrace_error *err)
         work->log_start = mr_max_u64(work->log_start, work->segment[0].base_offset);
     }
     for (uint32_t i = 0; i < work->count; i++) {
-        rc = open_stream(work, &work->segment[i], false, &work->segment[i].data, err);
+        rc = load_cut(work, &work->segment[i]);
+        if (rc == 0)
+            rc = open_stream(work, &work->segment[i], false, &work->segment[i].data, err);
         if (rc == 0)
             rc = open_stream(work, &work->segment[i], true, &work->segment[i].side, err);
         if (rc != 0)
@@ -306,6 +326,17 @@ static int set_offline(struct work *work, const struct mr_segment_files *files, 
     return 0;
 }
 
+/** D6(b), and torn bytes behind a clean end: never silent. */
+static void say_cut(const struct work *work, const struct mr_segment_files *files, const char *why, uint32_t at)
+{
+    bool has_behind = files->result.behind;
+    for (uint32_t i = at + 1; i < work->count; i++)
+        has_behind = has_behind || work->segment[i].result.batch_count > 0 || work->segment[i].result.behind;
+    mr_recover_say(work->recovery, has_behind ? MR_RECOVER_WARNING : MR_RECOVER_INFO, "%s: cut at offset %" PRIu64 " (file '%020" PRIu64
+                   ".log', position %" PRIu64 "): %s%s; nothing there had been acknowledged as durable", work->path, work->end,
+                   files->base_offset, files->result.end.position, why, has_behind ? ", with valid batches behind it" : "");
+}
+
 /**
  * Walk and judge. @param again set: the tail turned out to be a segment that was not walked yet
  * @return 0, also when offline
@@ -329,7 +360,6 @@ static int walk_segments(struct work *work, bool *again, struct mr_log_recovered
 
         enum mr_verdict verdict;
         const char *why;
-        uint64_t behind_end = files->result.behind ? files->result.behind_end : 0;
         rc = mr_judge_end(work->segment, work->count, i, &work->topic_id, work->partition, work->end_min, &verdict, &why);
         if (rc != 0)
             return rc;
@@ -338,10 +368,7 @@ static int walk_segments(struct work *work, bool *again, struct mr_log_recovered
         work->tail = i;
         work->end = files->result.end.next_offset;
         if (verdict == MR_VERDICT_UNDECIDED)
-            mr_recover_say(work->recovery, MR_RECOVER_WARNING, "%s: cut at offset %" PRIu64 " (file '%020" PRIu64 ".log', position %" PRIu64
-                           "): %s; it was never acknowledged as durable (some valid bytes lie behind, up to position %" PRIu64
-                           ", %u later segments)", work->path, work->end, files->base_offset, files->result.end.position, why, behind_end,
-                           work->count - 1 - i);
+            say_cut(work, files, why, i);
         break;
     }
     /* An empty segment behind a complete one goes: the log rolls again when it has something to write. */
@@ -356,6 +383,7 @@ static int walk_segments(struct work *work, bool *again, struct mr_log_recovered
 static int settle(struct work *work, struct millrace_error *err)
 {
     struct mr_recovery *recovery = work->recovery;
+    struct mr_settled settled = {0};
     bool has_tail = work->tail < work->count;
     if (work->count == 0 && work->gone_count == 0 && work->snapshot_count == 0)
         return 0;
@@ -368,8 +396,11 @@ static int settle(struct work *work, struct millrace_error *err)
             return mr_err(err, -rc, "making the directory '%s' failed: %s", work->path, strerror(-rc));
     }
     for (uint32_t i = work->walk_from; rc == 0 && has_tail && i <= work->tail; i++)
-        rc = mr_settle_segment(recovery, work->path, &work->segment[i], err);
-    for (uint32_t i = has_tail ? work->tail + 1 : 0; rc == 0 && i < work->count; i++)
+        rc = mr_settle_segment(recovery, work->path, &work->segment[i], i == work->tail, &settled, err);
+    /* One that was made and not written yet stays, empty: its name tells the next recovery that those before it were deleted. */
+    if (rc == 0 && !has_tail && work->count > 0)
+        rc = mr_settle_segment(recovery, work->path, &work->segment[0], true, &settled, err);
+    for (uint32_t i = has_tail ? work->tail + 1 : 1; rc == 0 && i < work->count; i++)
         rc = mr_settle_remove(recovery, work->path, work->segment[i].base_offset, err);
     for (uint32_t i = 0; rc == 0 && i < work->gone_count; i++)
         rc = mr_settle_remove(recovery, work->path, work->gone[i], err);
@@ -385,6 +416,9 @@ static int settle(struct work *work, struct millrace_error *err)
     }
     if (rc == 0)
         rc = mr_disk_sync_directory(recovery->disk, work->path);
+    if (rc == 0 && settled.bytes > 0)
+        mr_recover_say(recovery, MR_RECOVER_INFO, "%s: ends at offset %" PRIu64 "; %" PRIu64 " bytes came from the journal (%u torn or old blocks "
+                       "mended, %u segments made)", work->path, work->end, settled.bytes, settled.mended_blocks, settled.made_segments);
     if (rc != 0 && (err == NULL || err->code == 0))
         return mr_err(err, -rc, "settling '%s' failed: %s", work->path, strerror(-rc));
     return rc;
@@ -411,7 +445,7 @@ static int fill_in(struct work *work, struct mr_log_recovered *recovered)
     recovered->log_start = work->log_start;
     recovered->next_offset = work->end;
     recovered->durable_offset = work->end;
-    if (work->tail < work->count) {
+    if (work->tail < work->count && !work->is_emptied) {
         recovered->segment_count = work->tail + 1;
         struct mr_log_segment *segments = mr_recover_keep(recovery, recovered->segment_count * sizeof *segments);
         if (segments == NULL)
@@ -491,6 +525,10 @@ static int walk(struct work *work, struct mr_log_recovered *recovered)
     const struct mr_segment_scan_result *result = &work->segment[work->tail].result;
     if (work->tail == 0 && result->stop == MR_SEGMENT_BAD_SIDECAR_HEADER) /* created, and nothing in it was ever durable */
         work->tail = work->count;
+    if (work->end < work->log_start) { /* records of a `leader` topic were deleted that had not become durable; offsets are not used twice */
+        work->is_emptied = true;
+        work->end = work->log_start;
+    }
     return 0;
 }
 

@@ -174,7 +174,8 @@ void mr_view_release(struct mr_view *view);
 struct mr_segment_files { /* one segment of the partition that is being recovered */
     uint64_t base_offset;
     bool has_data, has_side; /* files there */
-    bool has_entries;
+    bool has_entries, has_cut;
+    struct mr_overlay_range cut[2]; /* data, side: what `<base>.cut` holds */
     uint32_t salt;           /* what the entries say, else what the sidecar's header says */
     struct mr_view data, side;
     uint64_t proven_data, proven_side; /* stream positions that a completed commit reached */
@@ -224,11 +225,27 @@ int mr_producer_table_apply(struct mr_producer_table *table, const uint8_t *head
 int mr_producer_table_put(struct mr_producer_table *table, const struct mr_log_producer_state *state) MR_MUST_USE;
 void mr_producer_table_release(struct mr_producer_table *table);
 
+/* cut.c */
+
+/** What `<base>.cut` holds, to be laid over the files. @return 1; 0: none, or not whole; -EIO, -ENOMEM */
+int mr_cut_load(struct mr_recovery *recovery, const char *partition_path, uint64_t base_offset, uint32_t *salt, struct mr_overlay_range *data,
+                struct mr_overlay_range *side) MR_MUST_USE;
+
 /* settle.c */
 
-/** Bring a walked segment's files to exactly its valid bytes, durably; creates them when missing. @return 0; -EIO, -ENOSPC */
-int mr_settle_segment(struct mr_recovery *recovery, const char *partition_path, struct mr_segment_files *files,
-                      struct millrace_error *err) MR_MUST_USE;
+struct mr_settled { /* what was brought in place; added to */
+    uint64_t bytes;
+    uint32_t mended_blocks; /* of blocks that had held something else */
+    uint32_t made_segments; /* of which no file was there */
+};
+
+/**
+ * Bring a walked segment's files to its valid bytes, durably; creates them when missing.
+ * @param is_tail the last block keeps its zeros behind the end; others are cut to the byte
+ * @return 0; -EIO, -ENOSPC
+ */
+int mr_settle_segment(struct mr_recovery *recovery, const char *partition_path, struct mr_segment_files *files, bool is_tail,
+                      struct mr_settled *settled, struct millrace_error *err) MR_MUST_USE;
 /** Remove the files of a segment, snapshot included; not synced. @return 0; -EIO */
 int mr_settle_remove(struct mr_recovery *recovery, const char *partition_path, uint64_t base_offset, struct millrace_error *err) MR_MUST_USE;
 

@@ -57,6 +57,8 @@ static int read_segment(struct mr_disk *disk, const char *partition_path, struct
         return mr_err(err, EBADMSG, "'%s' is missing: run 'millrace log verify %s'", path, partition_path);
     if (size < 0)
         return mr_err(err, (int)-size, "reading '%s' failed: %s", path, strerror((int)-size));
+    if (size == 0) /* recovery left the name of one that was made and never written: not a segment */
+        return -ENODATA;
     if (got < sizeof bytes || mr_sidecar_header_check(bytes, &header) != 0 || header.base_offset != segment->base_offset)
         return mr_err(err, EBADMSG, "the header of '%s' is damaged: run 'millrace log verify %s'", path, partition_path);
     segment->salt = header.salt;
@@ -90,9 +92,19 @@ int mr_recovery_segments(struct mr_disk *disk, const char *partition_path, uint6
         mr_err(err, -rc, "listing '%s' failed: %s", partition_path, strerror(-rc));
     if (listing.count > 1)
         qsort(listing.segment, listing.count, sizeof *listing.segment, by_base);
+    uint32_t kept = 0;
     for (uint32_t i = 0; rc == 0 && i < listing.count; i++) {
-        listing.segment[i].next_offset = i + 1 < listing.count ? listing.segment[i + 1].base_offset : before_offset;
         rc = read_segment(disk, partition_path, &listing.segment[i], err);
+        if (rc == 0)
+            listing.segment[kept++] = listing.segment[i];
+        rc = rc == -ENODATA ? 0 : rc;
+    }
+    listing.count = kept;
+    for (uint32_t i = 0; i < kept; i++)
+        listing.segment[i].next_offset = i + 1 < kept ? listing.segment[i + 1].base_offset : before_offset;
+    if (kept == 0) {
+        free(listing.segment);
+        listing.segment = NULL;
     }
     if (rc != 0) {
         free(listing.segment);
