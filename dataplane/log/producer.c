@@ -133,8 +133,10 @@ void mr_producer_duplicate(const struct mr_partition *p, const struct mr_produce
             return;
         }
     }
+    /* Older than what is remembered, so it lies below the oldest run. Not the log's end: acks of a resumed producer, whose last record alone
+     * is remembered, would come out of order. */
     *base_offset = -1;
-    *end_offset = p->end_offset; /* it lies somewhere below */
+    *end_offset = producer->run_count > 0 ? producer->run[(producer->run_next - producer->run_count) % MR_LOG_RUNS].offset : p->end_offset;
 }
 
 void mr_log_producer_append(struct mr_producer *producer, uint64_t base_offset, uint32_t base_sequence, uint32_t count, int64_t timestamp_ms)
