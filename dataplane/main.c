@@ -109,12 +109,15 @@ static int choose_socket(struct node *node, struct millrace_error *err)
 }
 
 /* The disk as configured, with io_uring's refusal replaced by threads, said once. */
-static int open_disk(struct node *node, uint32_t depth, int lock_fd, bool say, struct mr_disk **disk, struct millrace_error *err)
+static int open_disk(struct node *node, uint32_t depth, bool say, struct mr_disk **disk, struct millrace_error *err)
 {
     const char *faults = getenv("MR_FAULTS");
     int rc = -ENOSYS;
+    int locks[MR_LOG_DIRECTORIES_MAX]; /* of every directory: this reactor writes to all of them */
+    for (uint32_t d = 0; d < node->config.log_dirs.count; d++)
+        locks[d] = node->directories[d].lock_fd;
     if (node->config.disk != MR_CONFIG_DISK_THREADS) {
-        rc = mr_disk_uring_open(disk, depth, lock_fd, err);
+        rc = mr_disk_uring_open(disk, depth, locks, node->config.log_dirs.count, err);
         if (rc != 0 && node->config.disk == MR_CONFIG_DISK_URING)
             return rc;
         if (rc != 0 && say)
@@ -161,8 +164,7 @@ static int start_reactor(struct node *node, uint32_t r, struct millrace_error *e
     memcpy(&random.state, seed.bytes, sizeof random.state);
     options.log = (struct mr_log_options){.reactor = r, .directory_count = node->config.log_dirs.count, .random_seed = mr_random_next(&random),
                                           .flush_ns = (uint64_t)node->config.flush_ms * 1000000u, .mark_ns = MARK_NS, .commit_bytes_max = COMMIT_BYTES};
-    /* The lock of the first directory lives as long as this ring's I/O; with several directories each has its own below. */
-    int rc = open_disk(node, DISK_DEPTH, node->directories[0].lock_fd, r == 0, &options.disk, err);
+    int rc = open_disk(node, DISK_DEPTH, r == 0, &options.disk, err);
     for (uint32_t d = 0; d < node->config.log_dirs.count && rc == 0; d++) {
         struct mr_log_journal *journal = &options.log.journal[d];
         rc = mr_journal_create(node->cold_disk, node->config.log_dirs.item[d], r, node->registry.generation, (uint64_t)node->config.journal_bytes,
@@ -311,6 +313,16 @@ static int mark_clean(struct node *node, struct millrace_error *err)
     return rc;
 }
 
+/* What an offline partition holds in memory may be nowhere else: only its disk failed. */
+static bool is_any_offline(const struct node *node)
+{
+    for (struct mr_topic *topic = node->registry.topics; topic != NULL; topic = topic->next)
+        for (uint32_t p = 0; p < topic->partition_count; p++)
+            if (topic->partitions[p].head != NULL && mr_load_relaxed(&topic->partitions[p].head->state) != MR_PARTITION_ONLINE)
+                return true;
+    return false;
+}
+
 static int stop(struct node *node, int signal_fd)
 {
     struct millrace_error err;
@@ -327,7 +339,9 @@ static int stop(struct node *node, int signal_fd)
         mr_say_warn("%s; the next start looks at the whole tail", err.text);
     for (uint32_t r = 0; r < node->reactor_count; r++)
         mr_reactor_join(node->reactors[r]);
-    if (rc == 0)
+    if (rc == 0 && is_any_offline(node))
+        mr_say_warn("partitions are offline: memory is kept, for what their disk does not hold");
+    else if (rc == 0)
         mr_memory_clear(&node->memory);
     mr_door_close(node->door);
     mr_disk_release(node->cold_disk);

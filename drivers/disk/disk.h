@@ -213,11 +213,11 @@ static inline void mr_disk_release(struct mr_disk *disk)
 /**
  * May be opened on another thread than the one that submits: the first that submits becomes the owner.
  * @param depth writes in flight at most, 1..4096
- * @param lock_fd a descriptor that is registered with the ring so that a lock on it outlives this process until its last I/O is over
- *                (DESIGN.md section 5, Recovery), or -1
+ * @param lock_fds descriptors that are registered with the ring so that a lock on them outlives this process until its last I/O is over
+ *                 (DESIGN.md section 5, Recovery): of every directory that is written through it
  * @return -ENOSYS, -EPERM or -ENOMEM with a message when io_uring is refused: use mr_disk_threads_open()
  */
-int mr_disk_uring_open(struct mr_disk **disk, uint32_t depth, int lock_fd, struct millrace_error *err) MR_MUST_USE;
+int mr_disk_uring_open(struct mr_disk **disk, uint32_t depth, const int *lock_fds, uint32_t lock_count, struct millrace_error *err) MR_MUST_USE;
 /** @param threads 1..64: how many writes the kernel sees at once; depth as above. Each is durable by RWF_DSYNC, or fdatasync where refused. */
 int mr_disk_threads_open(struct mr_disk **disk, uint32_t depth, uint32_t threads, struct millrace_error *err) MR_MUST_USE;
 

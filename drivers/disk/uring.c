@@ -228,7 +228,7 @@ static int refused(struct millrace_error *err, int rc)
     }
 }
 
-int mr_disk_uring_open(struct mr_disk **disk, uint32_t depth, int lock_fd, struct millrace_error *err)
+int mr_disk_uring_open(struct mr_disk **disk, uint32_t depth, const int *lock_fds, uint32_t lock_count, struct millrace_error *err)
 {
     *disk = NULL;
     if (depth == 0 || depth > DEPTH_MAX)
@@ -254,15 +254,15 @@ int mr_disk_uring_open(struct mr_disk **disk, uint32_t depth, int lock_fd, struc
     }
     uring->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     rc = uring->event_fd < 0 ? -errno : io_uring_register_eventfd(&uring->ring, uring->event_fd);
-    if (rc == 0 && lock_fd >= 0) /* the ring holds the lock's open file until its own last I/O is over */
-        rc = io_uring_register_files(&uring->ring, &lock_fd, 1);
+    if (rc == 0 && lock_count > 0) /* the ring holds the locks' open files until its own last I/O is over */
+        rc = io_uring_register_files(&uring->ring, lock_fds, lock_count);
     if (rc != 0) {
         if (uring->event_fd >= 0)
             close(uring->event_fd);
         io_uring_queue_exit(&uring->ring);
         free(slot);
         free(uring);
-        return mr_err(err, -rc, "io_uring: registering %s: %s", lock_fd >= 0 ? "the eventfd or the lock" : "the eventfd", strerror(-rc));
+        return mr_err(err, -rc, "io_uring: registering %s: %s", lock_count > 0 ? "the eventfd or the locks" : "the eventfd", strerror(-rc));
     }
     *disk = &uring->disk;
     return 0;

@@ -50,7 +50,7 @@ static int set_up(bool with_uring)
         uint64_t noise = mr_random_next(&random);
         memcpy(buffer + i, &noise, sizeof noise);
     }
-    int rc = with_uring ? mr_disk_uring_open(&disk, DEPTH, -1, &err) : mr_disk_threads_open(&disk, DEPTH, 3, &err);
+    int rc = with_uring ? mr_disk_uring_open(&disk, DEPTH, NULL, 0, &err) : mr_disk_threads_open(&disk, DEPTH, 3, &err);
     if (rc != 0)
         printf("no %s here: %s\n", with_uring ? "io_uring" : "threads", err.text);
     return with_uring || rc == 0 ? 0 : -1;
@@ -371,7 +371,7 @@ static void a_lock_outlives_its_descriptor_as_long_as_the_ring(void **state)
     struct mr_disk *holder;
     int mine = open(path_of("lock"), O_CREAT | O_RDWR | O_CLOEXEC, 0600), other = open(path_of("lock"), O_RDWR | O_CLOEXEC);
     assert_int_equal(flock(mine, LOCK_EX | LOCK_NB), 0);
-    assert_int_equal(mr_disk_uring_open(&holder, 4, mine, NULL), 0);
+    assert_int_equal(mr_disk_uring_open(&holder, 4, &mine, 1, NULL), 0);
     close(mine);
     assert_int_equal(flock(other, LOCK_EX | LOCK_NB), -1); /* the ring holds it */
     mr_disk_release(holder);
@@ -389,8 +389,8 @@ static void bad_sizes_are_refused_with_their_bounds(void **state)
 {
     struct mr_disk *none;
     struct millrace_error err;
-    assert_int_equal(mr_disk_uring_open(&none, 0, -1, &err), -EINVAL);
-    assert_int_equal(mr_disk_uring_open(&none, 5000, -1, &err), -EINVAL);
+    assert_int_equal(mr_disk_uring_open(&none, 0, NULL, 0, &err), -EINVAL);
+    assert_int_equal(mr_disk_uring_open(&none, 5000, NULL, 0, &err), -EINVAL);
     assert_non_null(strstr(err.text, "1..4096"));
     assert_int_equal(mr_disk_threads_open(&none, 8, 0, &err), -EINVAL);
     assert_int_equal(mr_disk_threads_open(&none, 8, 65, &err), -EINVAL);
