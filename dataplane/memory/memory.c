@@ -222,6 +222,8 @@ int mr_memory_adopt(struct mr_memory *memory, const char *name, bool huge, uint6
     struct stat st;
     memset(file, 0, sizeof *file);
     file->read_fd = -1;
+    if (huge && memory->huge_folder[0] == '\0')
+        return mr_err(err, ENOENT, "there are no hugepages to adopt '%s' from", name);
     file_path(memory, name, huge, path, sizeof path);
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
@@ -243,6 +245,10 @@ int mr_memory_adopt(struct mr_memory *memory, const char *name, bool huge, uint6
             file->bytes = (uint64_t)st.st_size;
             file->read_fd = open(path, O_RDONLY | O_CLOEXEC);
             file->huge = huge;
+            if (file->read_fd < 0) {
+                rc = -errno;
+                mr_memory_unmap(file);
+            }
         }
     }
     close(fd);
@@ -290,6 +296,8 @@ void mr_memory_unmap(struct mr_memory_file *file)
 void mr_memory_unlink(struct mr_memory *memory, const char *name, bool huge)
 {
     char path[MR_MEMORY_PATH_MAX * 2];
+    if (huge && memory->huge_folder[0] == '\0')
+        return;
     file_path(memory, name, huge, path, sizeof path);
     unlink(path);
 }

@@ -44,10 +44,15 @@ static bool adopt_head(struct mr_memory *memory, struct mr_topic *topic)
                 memcmp(&head->boot_id, &memory->boot_id, sizeof head->boot_id) == 0 && mr_uuid_equal(&head->topic_id, &topic->id);
     if (ours) {
         /* Sizes are the topic's for as long as its memory lives, whatever the configuration says now. */
+        uint32_t slot_bytes = topic->slot_bytes, extent_bytes = topic->extent_bytes;
         topic->slot_bytes = head->slot_bytes;
         topic->extent_bytes = head->extent_bytes;
         ours = mr_is_power_of_two(topic->slot_bytes) && mr_is_power_of_two(topic->extent_bytes) &&
                mr_steward_slots_adopt(memory, topic, &err) == 0;
+        if (!ours) {
+            topic->slot_bytes = slot_bytes;
+            topic->extent_bytes = extent_bytes;
+        }
     }
     if (!ours) {
         mr_say_info("topic '%s': memory of another boot or version is discarded", topic->name);

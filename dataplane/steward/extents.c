@@ -22,6 +22,13 @@ static bool within_budget(struct mr_steward *steward, uint64_t bytes)
     return false;
 }
 
+static void say_memory(struct mr_steward *steward, const struct millrace_error *err)
+{
+    if (!steward->said_memory)
+        mr_say_warn("%s; going on with the memory there is", err->text);
+    steward->said_memory = true;
+}
+
 static void refuse(struct mr_steward *steward, struct mr_topic_partition *partition, bool slot)
 {
     struct mr_log_event event = {.kind = MR_LOG_EVENT_EXTENT, .partition = partition->log, .extent = {.memory = NULL, .slot = slot}};
@@ -88,9 +95,14 @@ static void make_slot(struct mr_steward *steward, struct mr_topic_partition *par
     struct mr_topic *topic = partition->topic;
     struct mr_slot_file *slots = &topic->slots;
     struct millrace_error err;
-    if (slots->free_count == 0 && (!within_budget(steward, (uint64_t)MR_SLOT_PIECE_SLOTS * topic->slot_bytes) || grow_slots(steward, topic, &err) != 0)) {
-        refuse(steward, partition, true);
-        return;
+    if (slots->free_count == 0) {
+        bool affords = within_budget(steward, (uint64_t)MR_SLOT_PIECE_SLOTS * topic->slot_bytes);
+        if (affords && grow_slots(steward, topic, &err) != 0)
+            say_memory(steward, &err);
+        if (slots->free_count == 0) {
+            refuse(steward, partition, true);
+            return;
+        }
     }
     uint32_t slot = slots->free[--slots->free_count];
     uint8_t *memory = slots->piece[slot / MR_SLOT_PIECE_SLOTS] + (size_t)(slot % MR_SLOT_PIECE_SLOTS) * topic->slot_bytes;
@@ -116,9 +128,7 @@ void steward_make_extent(struct mr_steward *steward, struct mr_topic_partition *
     int rc = mr_memory_create(steward->options.memory, name, topic->extent_bytes, true, steward->options.cpu_of_reactor[partition->reactor], &file,
                               &err);
     if (rc != 0) {
-        if (!steward->said_space)
-            mr_say_warn("%s; going on with the extents there are", err.text);
-        steward->said_space = true;
+        say_memory(steward, &err);
         refuse(steward, partition, false);
         return;
     }

@@ -26,8 +26,17 @@ static void segment_path(struct mr_steward *steward, const struct mr_topic_parti
     snprintf(path, MR_STEWARD_PATH_MAX, "%.1000s/%020llu%s", directory, (unsigned long long)base_offset, suffix);
 }
 
-static void fail(struct mr_steward *steward, struct mr_topic_partition *partition, uint64_t base_offset, int rc, const char *what)
+static void fail(struct mr_steward *steward, struct mr_topic_partition *partition, uint64_t base_offset, int rc, const char *what, bool wrote)
 {
+    /* Nothing was written when a file or its blocks could not be had: that is no reason to take a disk out of service. */
+    if (!wrote && (rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -EDQUOT)) {
+        if (!steward->said_space)
+            mr_say_error("%s-%u: cannot %s segment %llu: %s; %s", partition->topic->name, partition->index, what, (unsigned long long)base_offset,
+                         strerror(-rc), rc == -EDQUOT ? "raise the quota: produce is refused until then"
+                                                      : "raise the limit of open files (ulimit -n) or free memory: produce is refused until then");
+        steward->said_space = true;
+        rc = -ENOSPC;
+    }
     struct mr_log_event event = {
         .kind = MR_LOG_EVENT_SEGMENT_FAILED, .partition = partition->log, .base_offset = base_offset, .result = rc};
     if (rc != -ENOSPC || !steward->said_space)
@@ -107,7 +116,7 @@ void steward_make_segment(struct mr_steward *steward, struct mr_topic_partition 
     int rc = files == NULL ? -ENOMEM : make_partition_directory(steward, partition);
     if (rc != 0) {
         free(files);
-        fail(steward, partition, action->base_offset, rc, "make the directory of");
+        fail(steward, partition, action->base_offset, rc, "make the directory of", false);
         return;
     }
     segment_path(steward, partition, action->base_offset, ".log", path);
@@ -128,7 +137,7 @@ void steward_make_segment(struct mr_steward *steward, struct mr_topic_partition 
         if (files->side_file >= 0)
             mr_disk_close(disk, files->side_file);
         free(files);
-        fail(steward, partition, action->base_offset, rc, "create");
+        fail(steward, partition, action->base_offset, rc, "create", false);
         return;
     }
     files->next = partition->segments;
@@ -143,7 +152,7 @@ void steward_allocate_segment(struct mr_steward *steward, struct mr_topic_partit
     mr_assert(files != NULL);
     int rc = allocate(steward, files, bytes);
     if (rc != 0)
-        fail(steward, partition, action->base_offset, rc, "allocate");
+        fail(steward, partition, action->base_offset, rc, "allocate", false);
     else
         announce(steward, partition, files, bytes);
 }
@@ -207,7 +216,7 @@ void steward_close_segment(struct mr_steward *steward, struct mr_topic_partition
     if (rc == 0)
         rc = mr_disk_sync_directory(disk, directory);
     if (rc != 0) {
-        fail(steward, partition, action->base_offset, rc, "close");
+        fail(steward, partition, action->base_offset, rc, "close", true);
         return;
     }
     forget(steward, partition, action->base_offset);

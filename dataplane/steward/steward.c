@@ -19,8 +19,8 @@ void steward_answer(struct mr_steward *steward, const struct mr_topic_partition 
     while (!mr_mailbox_send(answers, event)) {
         mr_bell_ring(answers->bell);
         usleep(ANSWER_RETRY_US);
-        if (steward->stopping)
-            return;
+        if (mr_load_acquire(&steward->stop) != 0)
+            return; /* whoever would have read it has ended */
     }
     mr_bell_ring(answers->bell);
 }
@@ -30,8 +30,8 @@ void steward_notify(struct mr_steward *steward, const struct mr_steward_notice *
     while (!mr_mailbox_send(steward->options.notices, notice)) {
         mr_bell_ring(steward->options.notices->bell);
         usleep(ANSWER_RETRY_US);
-        if (steward->stopping)
-            return;
+        if (mr_load_acquire(&steward->stop) != 0)
+            return; /* whoever would have read it has ended */
     }
     mr_bell_ring(steward->options.notices->bell);
 }

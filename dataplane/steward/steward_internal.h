@@ -8,9 +8,8 @@ struct mr_steward {
     struct mr_steward_options options;
     pthread_t thread;
     _Atomic uint32_t stop;
-    bool stopping;
     _Atomic uint64_t memory_bytes; /* extents and slots together */
-    bool said_budget, said_space;  /* each once */
+    bool said_budget, said_memory, said_space; /* each once */
 };
 
 void steward_answer(struct mr_steward *steward, const struct mr_topic_partition *partition, const struct mr_log_event *event);
