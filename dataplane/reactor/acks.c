@@ -6,10 +6,10 @@
 
 #include <unistd.h>
 
-static void wake(int eventfd)
+static void wake(int pipe_end)
 {
-    uint64_t one = 1;
-    ssize_t ignored = write(eventfd, &one, sizeof one); /* full counter: the client has been told */
+    uint8_t token = 0;
+    ssize_t ignored = write(pipe_end, &token, sizeof token); /* full: it has been told often enough; EPIPE: it is gone */
     (void)ignored;
 }
 
@@ -30,6 +30,7 @@ static void give_ack(struct mr_reactor *reactor, struct mr_ring_session *ring, s
 {
     ring->acks_outstanding--;
     ring->group[ack->group % MR_GROUPS].pending--;
+    reactor->close_due |= ring->closing && ring->acks_outstanding == 0;
     ack->next = reactor->ack_free;
     reactor->ack_free = ack;
     reactor->ack_free_count++;
@@ -50,8 +51,11 @@ static bool complete(struct mr_reactor *reactor, struct mr_ring_session *ring, c
     struct mr_completion completion = {.first_sequence = ack->first_sequence, .base_offset = ack->base_offset, .count = ack->count,
                                        .handle = ack->handle->number, .error = ack->error, .durability = ack->durability,
                                        .expected_sequence = ack->expected_sequence};
-    if (!mr_ring_complete(&ring->ring, &completion))
+    if (!mr_ring_complete(&ring->ring, &completion)) {
+        if (mr_unlikely(ring->ring.reason != MR_POISON_NONE))
+            reactor_poison(reactor, ring, ring->ring.reason); /* the client's index made no sense */
         return false;
+    }
     if (!ring->completed) {
         ring->completed = true;
         ring->touched_next = reactor->touched;
@@ -60,15 +64,24 @@ static bool complete(struct mr_reactor *reactor, struct mr_ring_session *ring, c
     return true;
 }
 
-static bool merges(const struct mr_ack *into, const struct mr_ack *ack)
+/* Within a group, or into the ack of an older one when both are due: groups are released in order, so that the younger one's space goes no
+ * sooner than the completion that tells of both. */
+static bool merges(const struct mr_ack *into, const struct mr_ack *ack, bool due)
 {
+    uint32_t behind = ack->group - into->group;
     return into->handle == ack->handle && into->error == ack->error && into->durability == ack->durability &&
-           into->group == ack->group && into->first_sequence + into->count == ack->first_sequence &&
+           (behind == 0 || (due && behind <= MR_GROUPS)) && into->first_sequence + into->count == ack->first_sequence &&
            (into->base_offset < 0 ? ack->base_offset < 0 : into->base_offset + (int64_t)into->count == ack->base_offset);
 }
 
-static void push_backlog(struct mr_ring_session *ring, struct mr_ack *ack)
+/* An ack that was taken joins the backlog, or the last one in it (S5). */
+static void push_backlog(struct mr_reactor *reactor, struct mr_ring_session *ring, struct mr_ack *ack)
 {
+    if (ring->backlog_last != NULL && merges(ring->backlog_last, ack, true)) {
+        ring->backlog_last->count += ack->count;
+        give_ack(reactor, ring, ack);
+        return;
+    }
     ack->next = NULL;
     if (ring->backlog_last != NULL)
         ring->backlog_last->next = ack;
@@ -80,13 +93,13 @@ static void push_backlog(struct mr_ring_session *ring, struct mr_ack *ack)
 /* Something to tell now: into the completion ring, or behind what already waits for room there. */
 void reactor_answer(struct mr_reactor *reactor, struct mr_ring_session *ring, const struct mr_ack *ack)
 {
-    if (ring->backlog_first == NULL && complete(reactor, ring, ack))
+    if (mr_unlikely(ring->poisoned) || (ring->backlog_first == NULL && complete(reactor, ring, ack)) || mr_unlikely(ring->poisoned))
         return;
-    if (ring->backlog_last != NULL && merges(ring->backlog_last, ack)) {
+    if (ring->backlog_last != NULL && merges(ring->backlog_last, ack, true)) {
         ring->backlog_last->count += ack->count;
         return;
     }
-    push_backlog(ring, take_ack(reactor, ring, ack));
+    push_backlog(reactor, ring, take_ack(reactor, ring, ack));
 }
 
 bool reactor_flush_backlog(struct mr_reactor *reactor, struct mr_ring_session *ring)
@@ -105,6 +118,18 @@ bool reactor_flush_backlog(struct mr_reactor *reactor, struct mr_ring_session *r
     return any;
 }
 
+/* Nobody will make room for them any more. */
+void reactor_drop_backlog(struct mr_reactor *reactor, struct mr_ring_session *ring)
+{
+    while (ring->backlog_first != NULL) {
+        struct mr_ack *ack = ring->backlog_first;
+        ring->backlog_first = ack->next;
+        give_ack(reactor, ring, ack);
+    }
+    ring->backlog_last = NULL;
+    reactor_release_groups(ring);
+}
+
 /* @return false when it is committed already: answer it. */
 bool reactor_ack_later(struct mr_reactor *reactor, struct mr_topic_partition *partition, const struct mr_ack *ack)
 {
@@ -112,7 +137,7 @@ bool reactor_ack_later(struct mr_reactor *reactor, struct mr_topic_partition *pa
     uint64_t durable;
     if (mr_partition_committed(partition->log, &durable) >= ack->end_offset)
         return false;
-    if (last != NULL && merges(last, ack)) {
+    if (last != NULL && merges(last, ack, false)) {
         last->count += ack->count;
         last->end_offset = ack->end_offset;
         return true;
@@ -133,12 +158,12 @@ static void pop_waiting(struct mr_reactor *reactor, struct mr_topic_partition *p
     partition->waiting_first = ack->next;
     if (partition->waiting_first == NULL)
         partition->waiting_last = NULL;
-    if (ring->closing || ring->poisoned || (ring->backlog_first == NULL && complete(reactor, ring, ack))) {
+    /* The client of a closing ring may live: at a clean stop it is told as long as it has room. */
+    if (ring->poisoned || (ring->backlog_first == NULL && complete(reactor, ring, ack)) || ring->closing || ring->poisoned)
         give_ack(reactor, ring, ack);
-        reactor_release_groups(ring);
-    } else {
-        push_backlog(ring, ack);
-    }
+    else
+        push_backlog(reactor, ring, ack);
+    reactor_release_groups(ring);
 }
 
 void reactor_advance(struct mr_reactor *reactor, struct mr_topic_partition *partition)

@@ -50,6 +50,9 @@ static MR_COLD void free_later(struct mr_reactor *reactor, struct mr_topic_parti
         reactor->freeing = grown;
         reactor->freeing_capacity = capacity;
     }
+    /* A reader whose SUBSCRIBE is on its way to us may have found the extent in the directory before it was cleared. The message was sent
+     * before, so behind this fence the next look into the mailbox finds it, and that comes before the next look at the pins. */
+    mr_fence_seq_cst();
     reactor->freeing[reactor->freeing_count++] = (struct mr_freeing){.partition = partition, .extent = *extent};
     reactor->recheck_ns = reactor->now_ns;
 }

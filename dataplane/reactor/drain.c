@@ -82,6 +82,7 @@ static int begin(struct mr_reactor *reactor, struct mr_handle *handle, uint64_t 
     int rc = mr_partition_begin(partition->log, handle->producer, sequence, first_bytes);
     if (rc != 0)
         return rc;
+    handle->stalled_ns = 0;
     partition->is_open = true;
     partition->open_handle = handle;
     partition->open_sequence = sequence;
@@ -174,6 +175,10 @@ static MR_COLD enum take take_slow(struct mr_reactor *reactor, struct mr_handle 
         refuse(reactor, handle, frame->sequence, MR_COMPLETION_NOT_OWNER, 0, group);
         return TAKEN;
     }
+    if (partition->log == NULL) { /* the log had no place for it when its topic was made */
+        refuse(reactor, handle, frame->sequence, MR_COMPLETION_OFFLINE, 0, group);
+        return TAKEN;
+    }
     if (!handle->resolved && !resolve(handle) && !handle->fenced)
         return STALLED;
     if (handle->fenced) {
@@ -259,25 +264,36 @@ static inline enum take take(struct mr_reactor *reactor, struct mr_ring_session 
 
 static bool has_room(struct mr_reactor *reactor, const struct mr_ring_session *ring)
 {
-    /* Every frame may need one ack of its own. */
-    if (ring->group_next - ring->group_first >= MR_GROUPS || ring->acks_outstanding + MR_DRAIN_FRAMES > MR_ACKS_PER_RING)
+    /* A client that does not poll its completions stops itself: what it has room for is never more than what was outstanding when they were full. */
+    if (ring->backlog_first != NULL || ring->group_next - ring->group_first >= MR_GROUPS)
         return false;
-    return reactor->ack_free_count >= MR_DRAIN_FRAMES;
+    /* Every frame may need one ack of its own. */
+    uint32_t acks_max = reactor->ack_free_count > MR_ACKS / 2 ? MR_ACKS_PER_RING : MR_ACKS_SHARE;
+    return ring->acks_outstanding + MR_DRAIN_FRAMES <= acks_max && reactor->ack_free_count >= MR_DRAIN_FRAMES;
 }
 
-static MR_COLD void note_stall(struct mr_reactor *reactor, struct mr_ring_session *ring, const struct mr_ring_frame *frame, uint32_t group)
+/* A frame waits for memory. @return true when its partition could not take one for too long: it is refused, so that others move on; those
+ * behind it of the same handle then do not wait anew, until one finds memory. */
+static MR_COLD bool give_up(struct mr_reactor *reactor, struct mr_ring_session *ring, const struct mr_ring_frame *frame, uint32_t group)
 {
+    struct mr_handle *handle = ring->handles[mr_frame_handle(frame->word)];
     reactor_count(&reactor->counters.stalls, 1);
     reactor->log_due = true; /* it has noted what it lacks, and asks for it in its next step */
-    if (ring->stalled_ns == 0) {
-        ring->stalled_ns = reactor->now_ns;
-    } else if (reactor->now_ns - ring->stalled_ns > reactor->options.delivery_timeout_ms * 1000000u) {
-        /* So that other partitions behind it in this ring move on. */
-        refuse(reactor, ring->handles[mr_frame_handle(frame->word)], frame->sequence, MR_COMPLETION_NO_SPACE, 0, group);
-        mr_ring_consume(&ring->ring, frame);
-        ring->group[group % MR_GROUPS].position = frame->end;
-        ring->stalled_ns = 0;
-    }
+    if (handle->stalled_ns == 0)
+        handle->stalled_ns = reactor->now_ns;
+    if (reactor->now_ns - handle->stalled_ns < reactor->options.delivery_timeout_ms * 1000000u)
+        return false;
+    refuse(reactor, handle, frame->sequence, MR_COMPLETION_NO_SPACE, 0, group);
+    return true;
+}
+
+/* Nothing but pads at the front of the ring: their space goes with the last group before them, or at once. */
+static MR_COLD void release_pads(struct mr_ring_session *ring)
+{
+    if (ring->group_first == ring->group_next)
+        mr_ring_release(&ring->ring, ring->ring.position);
+    else
+        ring->group[(ring->group_next - 1) % MR_GROUPS].position = ring->ring.position;
 }
 
 MR_HOT bool reactor_drain(struct mr_reactor *reactor, struct mr_ring_session *ring)
@@ -296,6 +312,8 @@ MR_HOT bool reactor_drain(struct mr_reactor *reactor, struct mr_ring_session *ri
     if (mr_unlikely(count <= 0)) {
         if (count < 0)
             reactor_poison(reactor, ring, ring->ring.reason);
+        else
+            release_pads(ring);
         return true;
     }
     uint32_t group = ring->group_next++;
@@ -307,6 +325,8 @@ MR_HOT bool reactor_drain(struct mr_reactor *reactor, struct mr_ring_session *ri
     int index = 0;
     for (; index < count; index++) {
         taken = take(reactor, ring, &frames[index], group);
+        if (mr_unlikely(taken == STALLED) && give_up(reactor, ring, &frames[index], group))
+            taken = TAKEN;
         if (mr_unlikely(taken != TAKEN))
             break;
     }
@@ -318,11 +338,9 @@ MR_HOT bool reactor_drain(struct mr_reactor *reactor, struct mr_ring_session *ri
     if (index > 0) {
         mr_ring_consume(&ring->ring, &frames[index - 1]);
         ring->group[group % MR_GROUPS].position = frames[index - 1].end;
-        ring->stalled_ns = 0;
         reactor_count(&reactor->counters.frames, (uint64_t)index);
     }
-    if (mr_unlikely(taken == STALLED))
-        note_stall(reactor, ring, &frames[index], group);
+    ring->stalled = taken == STALLED;
     ring->group[group % MR_GROUPS].pending--;
     reactor_release_groups(ring);
     return index > 0;

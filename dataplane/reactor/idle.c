@@ -46,7 +46,7 @@ void reactor_make_cold(struct mr_reactor *reactor, bool all)
     uint32_t before = reactor->hot_count;
     for (uint32_t i = 0; i < reactor->hot_count;) {
         struct mr_ring_session *ring = reactor->rings[i];
-        if (ring->backlog_first == NULL && (all || reactor->now_ns - ring->active_ns > MR_COLD_NS))
+        if (ring->backlog_first == NULL && !ring->unwatched && (!ring->leaving || ring->closing) && (all || reactor->now_ns - ring->active_ns > MR_COLD_NS))
             cool(reactor, ring);
         else
             i++;
@@ -58,7 +58,7 @@ void reactor_make_cold(struct mr_reactor *reactor, bool all)
     uint32_t after = reactor->hot_count;
     for (uint32_t i = after; i < before; i++) {
         struct mr_ring_session *ring = reactor->rings[i];
-        if (!mr_ring_is_empty(&ring->ring) && !ring->poisoned)
+        if (!mr_ring_is_empty(&ring->ring) && !ring->poisoned && !ring->closing)
             reactor_make_hot(reactor, ring); /* swaps within [after, before): what comes to i was looked at, or is at i + 1 */
     }
 }
@@ -73,13 +73,22 @@ static void take_events(struct mr_reactor *reactor, int timeout_ms)
             reactor_make_hot(reactor, events[i].data.ptr);
 }
 
+/* Cold rings must be heard also while others keep the reactor from sleeping. */
+void reactor_look_at_doorbells(struct mr_reactor *reactor)
+{
+    reactor->doorbells_ns = reactor->now_ns + MR_DOORBELLS_NS;
+    take_events(reactor, 0);
+}
+
 static int timeout_ms(const struct mr_reactor *reactor)
 {
     uint64_t until = reactor->log_next_ns;
     if (reactor->freeing_count > 0 && reactor->recheck_ns < until)
         until = reactor->recheck_ns;
-    if (reactor->hot_count > 0 && reactor->now_ns + MR_RECHECK_NS < until)
+    if ((reactor->hot_count > 0 || reactor->unsent_count > 0) && reactor->now_ns + MR_RECHECK_NS < until)
         until = reactor->now_ns + MR_RECHECK_NS; /* a ring that waits for memory, or whose client does not poll */
+    if (reactor->ack_free_count < MR_ACKS && reactor->housekeep_ns < until)
+        until = reactor->housekeep_ns; /* what waits may time out */
     if (until == UINT64_MAX)
         return -1;
     if (until <= reactor->now_ns)
@@ -96,7 +105,8 @@ static void sleep_now(struct mr_reactor *reactor)
                 mr_load_acquire(&reactor->options.answers->tail) != mr_load_relaxed(&reactor->options.answers->head);
     bool full = false; /* a hot ring after make_cold has frames: drain them unless it only waits for room */
     for (uint32_t i = 0; i < reactor->hot_count; i++)
-        full |= !reactor->rings[i]->starved && reactor->rings[i]->stalled_ns == 0 && !mr_ring_is_empty(&reactor->rings[i]->ring);
+        full |= !reactor->rings[i]->starved && !reactor->rings[i]->stalled && !reactor->rings[i]->poisoned && !reactor->rings[i]->closing &&
+                !mr_ring_is_empty(&reactor->rings[i]->ring);
     if (!mail && !full) {
         reactor_count(&reactor->counters.sleeps, 1);
         take_events(reactor, timeout_ms(reactor));
@@ -108,15 +118,10 @@ void reactor_idle(struct mr_reactor *reactor)
 {
     uint64_t idle_ns = reactor->now_ns - reactor->active_ns;
     if (reactor->options.idle == MILLRACE_IDLE_BUSY) {
-        /* Doorbells of cold rings are looked at now and then; 1024 empty passes are some 50 us. */
-        if (reactor->hot_count < reactor->ring_count && (mr_load_relaxed(&reactor->counters.passes) & 1023) == 0)
-            take_events(reactor, 0);
         mr_cpu_relax();
     } else if (reactor->options.idle == MILLRACE_IDLE_SLEEP || idle_ns > MR_YIELD_NS) {
         sleep_now(reactor);
     } else if (idle_ns > MR_SPIN_NS) {
-        if (reactor->hot_count < reactor->ring_count && (mr_load_relaxed(&reactor->counters.passes) & 63) == 0)
-            take_events(reactor, 0);
         sched_yield();
     } else {
         mr_cpu_relax();

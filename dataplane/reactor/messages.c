@@ -4,8 +4,8 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
-#include <unistd.h>
 
 #include "shm/base/logging.h"
 
@@ -13,10 +13,28 @@ void reactor_reply(struct mr_reactor *reactor, const struct mr_reactor_reply *re
 {
     struct mr_reactor_reply copy = *reply;
     copy.reactor = reactor->options.index;
-    while (!mr_mailbox_send(reactor->options.replies, &copy)) { /* as many as there are requests outstanding: the door is at work on them */
+    if (reactor->unsent_count == 0 && mr_mailbox_send(reactor->options.replies, &copy)) {
         mr_bell_ring(reactor->options.replies->bell);
-        usleep(50);
+        return;
     }
+    if (reactor->unsent_count == reactor->unsent_capacity) {
+        uint32_t capacity = reactor->unsent_capacity == 0 ? 256 : 2 * reactor->unsent_capacity;
+        struct mr_reactor_reply *grown = realloc(reactor->unsent, capacity * sizeof *grown);
+        mr_assert(grown != NULL); /* as many as the door has requests outstanding, which took more memory than this */
+        reactor->unsent = grown;
+        reactor->unsent_capacity = capacity;
+    }
+    reactor->unsent[reactor->unsent_count++] = copy;
+}
+
+void reactor_send_replies(struct mr_reactor *reactor)
+{
+    uint32_t sent = 0;
+    while (sent < reactor->unsent_count && mr_mailbox_send(reactor->options.replies, &reactor->unsent[sent]))
+        sent++;
+    reactor->unsent_count -= sent;
+    if (sent > 0 && reactor->unsent_count > 0)
+        memmove(reactor->unsent, reactor->unsent + sent, reactor->unsent_count * sizeof reactor->unsent[0]);
     mr_bell_ring(reactor->options.replies->bell);
 }
 
@@ -46,9 +64,21 @@ static int add_partition(struct mr_reactor *reactor, struct mr_topic_partition *
 static void add_topic(struct mr_reactor *reactor, const struct mr_reactor_message *message)
 {
     struct mr_reactor_reply reply = {.kind = message->kind, .topic = message->topic, .context = message->context};
-    for (uint32_t p = 0; p < message->topic->partition_count && reply.result == 0; p++)
-        if (message->topic->partitions[p].reactor == reactor->options.index)
-            reply.result = add_partition(reactor, &message->topic->partitions[p], message->recovered != NULL ? message->recovered[p] : NULL);
+    uint32_t refused = 0;
+    for (uint32_t p = 0; p < message->topic->partition_count; p++) {
+        struct mr_topic_partition *partition = &message->topic->partitions[p];
+        if (partition->reactor != reactor->options.index)
+            continue;
+        int rc = add_partition(reactor, partition, message->recovered != NULL ? message->recovered[p] : NULL);
+        if (rc == 0)
+            continue;
+        reply.result = rc;
+        refused++;
+        mr_store_release(&partition->head->state, MR_PARTITION_OFFLINE); /* it has no log: frames are refused, reads fail */
+    }
+    if (refused > 0)
+        mr_say_error("topic '%s': %u partitions are offline: %s", message->topic->name, refused,
+                     reply.result == -ENOSPC ? "a journal cannot keep the marks of so many partitions; enlarge millrace.journal.bytes" : strerror(-reply.result));
     reactor->log_due = true;
     reactor_reply(reactor, &reply);
 }
@@ -64,8 +94,10 @@ static void add_ring(struct mr_reactor *reactor, struct mr_ring_session *ring)
     }
     /* Edge-triggered and never read: one doorbell serves every reactor of the session. */
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = ring};
-    if (epoll_ctl(reactor->epoll, EPOLL_CTL_ADD, ring->doorbell, &event) != 0)
-        mr_say_warn("cannot watch a session's doorbell: it may be served late; raise fs.epoll.max_user_watches");
+    if (epoll_ctl(reactor->epoll, EPOLL_CTL_ADD, ring->doorbell, &event) != 0) {
+        mr_say_warn("cannot watch a session's doorbell: its ring is polled for ever; raise fs.epoll.max_user_watches");
+        ring->unwatched = true;
+    }
     ring->list_index = reactor->ring_count;
     reactor->rings[reactor->ring_count++] = ring;
     ring->cold = true;
@@ -96,38 +128,49 @@ static void disarm(struct mr_reactor *reactor, struct mr_ring_session *ring)
     }
 }
 
-/* Gone when nothing refers to it any more: waiting acks of a dead session are dropped as their watermark comes. */
-void reactor_try_close(struct mr_reactor *reactor, struct mr_ring_session *ring)
+/* Nothing refers to it any more, but the handles of the door's table. */
+static void give_back(struct mr_reactor *reactor, struct mr_ring_session *ring)
 {
-    while (ring->backlog_first != NULL) {
-        struct mr_ack *ack = ring->backlog_first;
-        ring->backlog_first = ack->next;
-        ring->acks_outstanding--;
-        ack->next = reactor->ack_free;
-        reactor->ack_free = ack;
-        reactor->ack_free_count++;
-    }
-    ring->backlog_last = NULL;
-    if (ring->acks_outstanding > 0)
-        return;
+    if (!ring->poisoned)
+        mr_store_release(&ring->ring.daemon->state, MR_RING_CLOSED);
     if (ring->list_index < reactor->hot_count)
         swap(reactor, ring->list_index, --reactor->hot_count);
     swap(reactor, ring->list_index, --reactor->ring_count);
-    /* The last pass may have left it in the list of rings with news; that list is emptied before any reply is read. */
     struct mr_reactor_reply reply = {.kind = MR_REACTOR_CLOSE_RING, .ring = ring, .handles = ring->handles};
     reactor_reply(reactor, &reply);
 }
 
+void reactor_close_rings(struct mr_reactor *reactor)
+{
+    reactor->close_due = false;
+    for (uint32_t i = reactor->ring_count; i > 0; i--)
+        if (reactor->rings[i - 1]->closing && reactor->rings[i - 1]->acks_outstanding == 0)
+            give_back(reactor, reactor->rings[i - 1]);
+}
+
+/* The client is gone. What it committed is still taken (S4), in turn with the others' frames. */
 static void close_ring(struct mr_reactor *reactor, struct mr_ring_session *ring)
 {
-    /* S4: what was committed before the client died is taken; the bound is the ring itself. */
-    while (!ring->poisoned && reactor_drain(reactor, ring))
-        ;
-    reactor_wake_sleepers(reactor);
     epoll_ctl(reactor->epoll, EPOLL_CTL_DEL, ring->doorbell, NULL);
-    disarm(reactor, ring);
-    ring->closing = true;
-    reactor_try_close(reactor, ring);
+    reactor_make_hot(reactor, ring);
+    ring->leaving = true;
+    ring->leave_ns = reactor->now_ns + MR_LEAVE_NS;
+    reactor->leaving_count++;
+}
+
+/* Rings that are leaving and have nothing left begin to close; acks that wait for their watermark keep them until then. */
+void reactor_leave(struct mr_reactor *reactor)
+{
+    for (uint32_t i = 0; i < reactor->hot_count; i++) {
+        struct mr_ring_session *ring = reactor->rings[i];
+        if (!ring->leaving || ring->closing || (!ring->poisoned && !mr_ring_is_empty(&ring->ring) && reactor->now_ns < ring->leave_ns))
+            continue;
+        reactor->leaving_count--;
+        disarm(reactor, ring);
+        ring->closing = true;
+        reactor_drop_backlog(reactor, ring);
+        reactor->close_due = true;
+    }
 }
 
 static void unsubscribe(struct mr_reactor *reactor, struct mr_subscriber *subscriber)
@@ -144,7 +187,9 @@ static void unsubscribe(struct mr_reactor *reactor, struct mr_subscriber *subscr
 static void find_segment(struct mr_reactor *reactor, const struct mr_reactor_message *message)
 {
     struct mr_reactor_reply reply = {.kind = message->kind, .partition = message->partition, .context = message->context};
-    reply.result = mr_partition_find_segment(message->partition->log, message->offset, &reply.segment, &reply.inplace_position, &reply.inplace_offset);
+    reply.result = message->partition->log == NULL ? -EIO
+                                                   : mr_partition_find_segment(message->partition->log, message->offset, &reply.segment,
+                                                                               &reply.inplace_position, &reply.inplace_offset);
     reactor_reply(reactor, &reply);
 }
 

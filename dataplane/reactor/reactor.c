@@ -20,14 +20,6 @@ static void housekeep(struct mr_reactor *reactor)
     reactor_make_cold(reactor, false);
 }
 
-/* Rings whose client is gone leave as soon as their last ack is settled. */
-static void close_rings(struct mr_reactor *reactor)
-{
-    for (uint32_t i = reactor->ring_count; i > 0; i--)
-        if (reactor->rings[i - 1]->closing && reactor->rings[i - 1]->acks_outstanding == 0)
-            reactor_try_close(reactor, reactor->rings[i - 1]);
-}
-
 static bool pass(struct mr_reactor *reactor)
 {
     bool any = false;
@@ -35,33 +27,50 @@ static bool pass(struct mr_reactor *reactor)
     reactor->now_ns = mr_clock_now_ns(reactor->options.clock);
     reactor->wall_ms = mr_clock_wall_ms(reactor->options.clock);
     reactor_count(&reactor->counters.passes, 1);
+    if (mr_unlikely(reactor->unsent_count > 0))
+        reactor_send_replies(reactor);
     any |= reactor_messages(reactor);
+    if (reactor->hot_count < reactor->ring_count && reactor->now_ns >= reactor->doorbells_ns)
+        reactor_look_at_doorbells(reactor);
     for (uint32_t i = 0; i < reactor->hot_count; i++)
         if (!reactor->rings[i]->closing)
             any |= reactor_drain(reactor, reactor->rings[i]);
+    if (mr_unlikely(reactor->leaving_count > 0))
+        reactor_leave(reactor);
     any |= reactor_poll_disk(reactor);
     if (mr_unlikely(reactor->freeing_count > 0 && reactor->now_ns >= reactor->recheck_ns)) {
         reactor->recheck_ns = reactor->now_ns + MR_RECHECK_NS;
         reactor_recheck_freeing(reactor);
     }
     any |= reactor_step_log(reactor);
-    reactor_wake_sleepers(reactor);
-    if (mr_unlikely(reactor->now_ns >= reactor->housekeep_ns)) {
+    if (mr_unlikely(reactor->now_ns >= reactor->housekeep_ns))
         housekeep(reactor);
-        close_rings(reactor);
-    }
+    reactor_wake_sleepers(reactor);
+    if (mr_unlikely(reactor->close_due)) /* after the sleepers: what is given back must not be in their list */
+        reactor_close_rings(reactor);
     return any;
 }
 
 static void stop_when_drained(struct mr_reactor *reactor)
 {
     reactor->log_due = true;
+    if (reactor->leaving_count > 0) /* a log that drains takes no more records */
+        return;
     if (!mr_log_drain(reactor->log) || reactor->event_count > 0 || reactor->write_count > 0)
         return;
+    /* What still waits now is of partitions that are offline, and will not come. */
+    for (uint32_t i = 0; i < reactor->partition_count; i++)
+        reactor_fail_waiting(reactor, reactor->partitions[i], MR_COMPLETION_TIMED_OUT, UINT64_MAX);
+    reactor_wake_sleepers(reactor);
+    reactor_close_rings(reactor);
     for (uint32_t i = 0; i < reactor->ring_count; i++)
         mr_store_release(&reactor->rings[i]->ring.daemon->state, MR_RING_CLOSED);
     struct mr_reactor_reply reply = {.kind = MR_REACTOR_STOP};
     reactor_reply(reactor, &reply);
+    while (reactor->unsent_count > 0) {
+        usleep(1000);
+        reactor_send_replies(reactor);
+    }
     reactor->stopped = true;
 }
 
@@ -84,8 +93,10 @@ static void *run(void *argument)
             reactor->active_ns = reactor->now_ns;
         else if (!reactor->stopping)
             reactor_idle(reactor);
-        if (mr_unlikely(reactor->stopping))
+        if (mr_unlikely(reactor->stopping)) {
             stop_when_drained(reactor);
+            sched_yield(); /* the steward has work */
+        }
     }
     return NULL;
 }
@@ -152,6 +163,7 @@ void mr_reactor_join(struct mr_reactor *reactor)
     close(reactor->epoll);
     free(reactor->ack_pool);
     free(reactor->freeing);
+    free(reactor->unsent);
     free(reactor->partitions);
     free(reactor->rings);
     free(reactor);

@@ -33,6 +33,7 @@ struct mr_handle {
     uint8_t kind, acks;
     uint32_t number;
     bool resolved, fenced;
+    uint64_t stalled_ns; /* since when its frames wait for memory; 0: they do not */
     /* consumer: */
     bool armed;
     uint64_t armed_offset;
@@ -114,7 +115,9 @@ void mr_reactor_join(struct mr_reactor *reactor);
 
 /**
  * A ring as the reactor sees it; made by the door, given by ADD_RING, back by the reply to CLOSE_RING.
- * @param doorbell, wake eventfds, the door's
+ * @param doorbell an eventfd, the door's; only watched
+ * @param wake the write end of a non-blocking pipe, the door's: a byte wakes the client. No file that the client has too, for it could make
+ *             writes to that block
  */
 struct mr_ring_session *mr_ring_session_new(void *memory, struct mr_ring_shape shape, int doorbell, int wake, void *session, uint32_t reactor);
 void mr_ring_session_free(struct mr_ring_session *ring);

@@ -9,7 +9,8 @@
 #define MR_DRAIN_FRAMES   128u   /* one busy session cannot hold the reactor */
 #define MR_GROUPS         4096u  /* drains of a ring whose acks are outstanding; beyond, the ring waits */
 #define MR_ACKS           65536u /* per reactor */
-#define MR_ACKS_PER_RING  16384u /* a client that never polls its completions stops itself, not the others */
+#define MR_ACKS_PER_RING  16384u /* while half of them are free; beyond that a ring has its share */
+#define MR_ACKS_SHARE     1024u
 #define MR_ACTIONS        64u
 #define MR_EVENTS         256u
 #define MR_WRITES         512u   /* waiting for room in the disk's queue */
@@ -17,6 +18,8 @@
 #define MR_YIELD_NS       1000000u
 #define MR_COLD_NS        1000000000u /* an idle ring goes cold even while its reactor is busy */
 #define MR_RECHECK_NS     1000000u    /* pinned extents, stalled rings */
+#define MR_DOORBELLS_NS   50000u      /* how long a cold ring waits for a reactor that others keep busy */
+#define MR_LEAVE_NS       1000000000u /* how long what a dead client committed may wait for memory */
 #define MR_HOUSEKEEP_NS   100000000u  /* delivery time-outs, cold rings */
 
 /** An acknowledgement that waits: for a watermark, or for room in the completion ring. */
@@ -48,9 +51,13 @@ struct mr_ring_session {
     struct mr_ack *backlog_first, *backlog_last; /* done, but the completion ring is full */
     uint32_t acks_outstanding;
     uint32_t list_index; /* in reactor->rings */
-    bool cold, closing, poisoned, completed, starved;
+    bool cold, poisoned, completed, starved;
+    bool leaving; /* its client is gone: what is committed is still drained */
+    bool closing; /* drained; given back when its last ack is settled */
+    bool unwatched; /* its doorbell cannot be heard: it stays hot */
+    uint64_t leave_ns; /* when leaving: give up what still waits */
     uint64_t active_ns; /* when a frame was last found */
-    uint64_t stalled_ns; /* since when the first frame waits for memory; 0: it does not */
+    bool stalled; /* its first frame waits for memory */
     int doorbell, wake;
     uint32_t reactor;
     void *owner;
@@ -71,9 +78,11 @@ struct mr_reactor {
     int epoll;
     uint64_t now_ns, wall_ms;
     uint64_t active_ns;    /* when a pass last found something to do */
-    uint64_t recheck_ns, housekeep_ns, log_next_ns;
+    uint64_t recheck_ns, housekeep_ns, doorbells_ns, log_next_ns;
     bool log_due;
     bool begun, stopping, stopped;
+    bool close_due; /* a closing ring has no ack outstanding */
+    uint32_t leaving_count;
 
     struct mr_ring_session **rings; /* all of this reactor; the first hot_count are hot */
     uint32_t ring_count, hot_count, ring_capacity;
@@ -92,6 +101,8 @@ struct mr_reactor {
     uint32_t write_count;
     struct mr_freeing *freeing;
     uint32_t freeing_count, freeing_capacity;
+    struct mr_reactor_reply *unsent; /* for which the door's mailbox had no room: waiting for it here could be for ever, when it waits for us */
+    uint32_t unsent_count, unsent_capacity;
 
     struct mr_reactor_counters counters;
 };
@@ -106,6 +117,7 @@ bool reactor_ack_later(struct mr_reactor *reactor, struct mr_topic_partition *pa
 void reactor_advance(struct mr_reactor *reactor, struct mr_topic_partition *partition);
 void reactor_fail_waiting(struct mr_reactor *reactor, struct mr_topic_partition *partition, int32_t error, uint64_t before_ns);
 bool reactor_flush_backlog(struct mr_reactor *reactor, struct mr_ring_session *ring);
+void reactor_drop_backlog(struct mr_reactor *reactor, struct mr_ring_session *ring);
 void reactor_release_groups(struct mr_ring_session *ring);
 void reactor_wake_armed(struct mr_reactor *reactor, struct mr_topic_partition *partition);
 void reactor_wake_sleepers(struct mr_reactor *reactor);
@@ -117,12 +129,15 @@ void reactor_recheck_freeing(struct mr_reactor *reactor);
 
 /* messages.c */
 bool reactor_messages(struct mr_reactor *reactor);
-void reactor_try_close(struct mr_reactor *reactor, struct mr_ring_session *ring);
+void reactor_leave(struct mr_reactor *reactor);
+void reactor_close_rings(struct mr_reactor *reactor);
 void reactor_reply(struct mr_reactor *reactor, const struct mr_reactor_reply *reply);
+void reactor_send_replies(struct mr_reactor *reactor);
 
 /* idle.c */
 void reactor_make_hot(struct mr_reactor *reactor, struct mr_ring_session *ring);
 void reactor_make_cold(struct mr_reactor *reactor, bool all);
+void reactor_look_at_doorbells(struct mr_reactor *reactor);
 void reactor_idle(struct mr_reactor *reactor);
 
 static inline void reactor_count(_Atomic uint64_t *counter, uint64_t by)
