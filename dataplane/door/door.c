@@ -8,11 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "shm/base/logging.h"
@@ -23,6 +25,7 @@
 static int bind_socket(struct mr_door *door, const char *path, const char *mode, struct millrace_error *err)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct stat st;
     if (strlen(path) >= sizeof address.sun_path)
         return mr_err(err, ENAMETOOLONG, "millrace.socket=%s is longer than %zu bytes", path, sizeof address.sun_path - 1);
     snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
@@ -37,6 +40,8 @@ static int bind_socket(struct mr_door *door, const char *path, const char *mode,
     close(probe);
     if (rc == 0 || why == EAGAIN)
         return mr_err(err, EADDRINUSE, "another millraced listens on %s; set millrace.socket or broker.id to tell them apart", path);
+    if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+        return mr_err(err, EEXIST, "millrace.socket=%s is there already and not a socket: name another path", path);
     unlink(path);
     mode_t before = umask(0777 & ~(mode_t)strtol(mode, NULL, 8));
     rc = bind(door->listener, (struct sockaddr *)&address, sizeof address);
@@ -57,6 +62,9 @@ int mr_door_open(struct mr_door **out, const struct mr_door_options *options, co
     door->options = *options;
     door->listener = -1;
     door->secured_awaited = options->reactor_count;
+    struct rlimit files = {.rlim_cur = 1024};
+    (void)getrlimit(RLIMIT_NOFILE, &files);
+    door->fd_max = files.rlim_cur / 2 > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t)(files.rlim_cur / 2);
     door->epoll = epoll_create1(EPOLL_CLOEXEC);
     door->no_membarrier = syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) != 0;
     int rc = mr_guard_install(err);
@@ -123,7 +131,7 @@ static MR_COLD void close_hit_sessions(struct mr_door *door)
         for (uint32_t r = 0; r < door->options.reactor_count; r++)
             if (session->state != MR_SESSION_CLOSING && session->rings[r].ring != NULL && mr_guard_was_hit(session->rings[r].arena)) {
                 door_session_poison(session, MR_POISON_BUS_ERROR);
-                break; /* it may be freed */
+                break;
             }
     }
 }
@@ -170,14 +178,12 @@ static bool round_once(struct mr_door *door, int signal_fd, int timeout_ms)
             struct signalfd_siginfo info;
             signalled |= read(signal_fd, &info, sizeof info) == (ssize_t)sizeof info;
         } else if (pointer != door->options.bell) {
-            /* A session closed by an earlier event of this round may be gone: look it up before it is touched. */
-            struct mr_session *session = door->sessions;
-            while (session != NULL && session != pointer)
-                session = session->next;
-            if (session != NULL)
-                door_session_readable(session);
+            door_session_readable(pointer); /* perhaps closed by an earlier event, but not freed before the sweep (I4) */
         }
     }
+    if (count == 0 && timeout_ms > 0)
+        door_listen(door, true);
+    door_sweep(door);
     return signalled;
 }
 
@@ -195,6 +201,13 @@ void mr_door_serve(struct mr_door *door, int signal_fd)
         ;
 }
 
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 bool mr_door_stop(struct mr_door *door, int signal_fd)
 {
     struct mr_session *next;
@@ -206,18 +219,17 @@ bool mr_door_stop(struct mr_door *door, int signal_fd)
         struct mr_message_header closing = {.bytes = sizeof closing, .type = MR_MESSAGE_CLOSING, .abi_version = MR_ABI_VERSION};
         if (session->state != MR_SESSION_CLOSING)
             door_send(session, &closing, NULL, 0);
-        if (session->state != MR_SESSION_CLOSING)
-            door_session_close(session, NULL);
+        door_session_close(session, NULL);
     }
     for (uint32_t r = 0; r < door->options.reactor_count; r++) {
         struct mr_reactor_message message = {.kind = MR_REACTOR_STOP};
         door->stops_awaited++;
         door_to_reactor(door, r, &message);
     }
-    for (uint32_t waited = 0; door->stops_awaited > 0; waited += 10) {
-        if (round_once(door, signal_fd, 10) || waited > STOP_WAIT_MS)
+    uint64_t deadline_ms = now_ms() + STOP_WAIT_MS;
+    while (door->stops_awaited > 0 || door->sessions != NULL)
+        if (round_once(door, signal_fd, 10) || now_ms() > deadline_ms)
             return false;
-    }
     return true;
 }
 

@@ -6,10 +6,11 @@
  * Session:  GREETING -> READY -> CLOSING -> freed
  *   GREETING -> READY    [HELLO answered]
  *   READY -> CLOSING     [hang-up, death of the process, poison, daemon's stop]: every reactor is asked for its rings back, then for its
- *                        readers; when the last reply has come the memory goes
+ *                        readers; when the last reply has come the memory goes, at the end of that round (door_sweep)
  *  I1  A ring's memory is unmapped only after its reactor has given it back.
  *  I2  A client's descriptor is never mapped; every mapping is of memory made, sealed and backed here.
- *  I3  One request of a session is in progress at a time; a second one poisons it. */
+ *  I3  One request of a session is in progress at a time; a second one poisons it.
+ *  I4  A session is freed in door_sweep() only: any send may find the client dead and close the session, and its callers still hold it. */
 #ifndef MR_DATAPLANE_DOOR_H
 #define MR_DATAPLANE_DOOR_H
 

@@ -27,6 +27,7 @@ enum mr_request_kind {
     MR_REQUEST_PRODUCER, /* rings mapped, then handles set */
     MR_REQUEST_CONSUMER,
     MR_REQUEST_SEGMENT,
+    MR_REQUEST_CLOSE, /* of a consumer: its reactors let go of its readers */
     MR_REQUEST_TOPIC,
 };
 
@@ -40,8 +41,10 @@ struct mr_session_ring {
     bool mapped; /* the client has it too: sealed, and with the reactor */
 };
 
+/* FREE -> OPEN [open] -> PARKED [close, or a failed open: handles and pins stay, for the next consumer of this topic] -> OPEN [open]
+ * PARKED -> FREE [every place is taken: given to another topic; its handles then stay unused until the session ends] */
 struct mr_session_consumer {
-    bool open;
+    bool open, parked;
     struct mr_topic *topic;
     uint32_t handle_first;
     _Atomic uint64_t *pins;
@@ -60,7 +63,9 @@ struct mr_session {
     struct mr_door *door;
     enum mr_session_state state;
     uint64_t id;
-    int socket, pidfd, wake, doorbell;
+    int socket, pidfd, doorbell;
+    int wake;        /* write end of a pipe; the client gets the read end */
+    int wake_client; /* the read end until WELCOME has gone out, then -1 */
     pid_t pid;
     uid_t uid;
     char client[64];
@@ -69,13 +74,14 @@ struct mr_session {
     uint32_t handle_count;
     struct mr_session_producer producers[MR_SESSION_PRODUCERS_MAX];
     struct mr_session_consumer consumers[MR_SESSION_CONSUMERS_MAX];
-    uint32_t replies_awaited; /* from reactors, while CLOSING */
-    uint32_t rings_awaited;
+    uint32_t replies_awaited; /* from reactors: rings given back, readers let go */
     /* the request in progress */
     enum mr_request_kind request_kind;
     uint64_t request;
     uint32_t maps_awaited, sets_awaited;
+    bool set_failed;
     uint32_t opening; /* producer or consumer number */
+    uint32_t opening_handle; /* its first */
     struct mr_message_producer_opened producer_opened;
     struct mr_message_consumer_opened consumer_opened;
     struct mr_topic *request_topic;
@@ -87,6 +93,9 @@ struct mr_door {
     int listener, epoll;
     struct mr_session *sessions;
     uint32_t session_count;
+    uint32_t fd_count, fd_max; /* descriptors that sessions hold here; the log must always find some */
+    bool any_settled; /* a CLOSING session waits for nothing any more: sweep */
+    bool deaf;        /* no descriptors: the listener is not looked at for a while, instead of at once again and again */
     uint64_t next_session_id;
     bool no_membarrier;
     uint32_t stops_awaited;
@@ -104,12 +113,15 @@ void door_session_readable(struct mr_session *session);
 void door_session_close(struct mr_session *session, const char *why);
 void door_session_poison(struct mr_session *session, enum mr_poison_reason reason);
 void door_session_settle(struct mr_session *session);
+void door_sweep(struct mr_door *door);
+void door_listen(struct mr_door *door, bool listens);
 bool door_send(struct mr_session *session, const void *message, const int *fds, uint32_t fd_count);
 void door_send_error(struct mr_session *session, uint64_t request, int code, const char *text);
 void door_send_done(struct mr_session *session, uint64_t request);
 void door_to_reactor(struct mr_door *door, uint32_t reactor, const struct mr_reactor_message *message);
 
 /* rings.c */
+bool door_take_fds(struct mr_door *door, uint32_t count);
 int door_ring_offer(struct mr_session *session, uint32_t reactor, uint32_t submission_bytes, struct millrace_error *err);
 void door_ring_mapped(struct mr_session *session, const struct mr_message_ring_mapped *message);
 void door_ring_free(struct mr_session *session, uint32_t reactor);
@@ -123,7 +135,8 @@ void door_open_go_on(struct mr_session *session);
 void door_handles_set(struct mr_session *session, struct mr_handle **old);
 void door_close_producer(struct mr_session *session, const struct mr_message_close *message);
 void door_close_consumer(struct mr_session *session, const struct mr_message_close *message);
-void door_consumer_free(struct mr_session_consumer *consumer);
+void door_consumer_closed(struct mr_session *session);
+void door_consumer_free(struct mr_door *door, struct mr_session_consumer *consumer);
 
 /* read.c */
 void door_subscribe(struct mr_session *session, const struct mr_message_subscribe *message);

@@ -22,6 +22,11 @@ static struct mr_topic *find_topic(struct mr_session *session, const char *name_
     char name[257], text[400];
     snprintf(name, sizeof name, "%.256s", name_in);
     struct mr_topic *topic = mr_registry_find(session->door->options.registry, name);
+    if (topic != NULL && topic->head == NULL) { /* neither made nor taken back: the disk failed twice */
+        snprintf(text, sizeof text, "topic '%s' has no memory: it could not be created; restart the broker when there is room in /dev/shm", name);
+        door_send_error(session, request, ENOMEM, text);
+        return NULL;
+    }
     if (topic == NULL || topic == session->door->creating) {
         snprintf(text, sizeof text, "no topic '%s': millrace topic create %s", name, name);
         door_send_error(session, request, ENOENT, text);
@@ -61,9 +66,14 @@ static int add_handles(struct mr_session *session, struct mr_topic *topic, uint8
 
 static int offer_rings(struct mr_session *session, struct mr_topic *topic, uint32_t submission_bytes, struct millrace_error *err)
 {
+    bool met[MR_REACTORS_MAX] = {false};
     session->maps_awaited = 0;
     for (uint32_t p = 0; p < topic->partition_count; p++) {
-        int rc = door_ring_offer(session, topic->partitions[p].reactor, submission_bytes, err);
+        uint32_t reactor = topic->partitions[p].reactor;
+        if (met[reactor])
+            continue;
+        met[reactor] = true;
+        int rc = door_ring_offer(session, reactor, submission_bytes, err);
         if (rc != 0 || session->state == MR_SESSION_CLOSING)
             return rc != 0 ? rc : -EPIPE;
     }
@@ -72,9 +82,14 @@ static int offer_rings(struct mr_session *session, struct mr_topic *topic, uint3
 
 static void fail(struct mr_session *session, int rc, const char *text)
 {
-    uint64_t request = session->request;
+    if (session->request_kind == MR_REQUEST_PRODUCER) {
+        session->producers[session->opening].open = false;
+    } else {
+        session->consumers[session->opening].open = false;
+        session->consumers[session->opening].parked = true;
+    }
     session->request_kind = MR_REQUEST_NONE;
-    door_send_error(session, request, rc, text);
+    door_send_error(session, session->request, rc, text);
 }
 
 static uint32_t sane_ring_bytes(const struct mr_node_config *config, uint32_t wanted)
@@ -133,6 +148,7 @@ void door_open_producer(struct mr_session *session, const struct mr_message_open
     session->producers[number].open = true;
     session->producers[number].topic = topic;
     session->opening = number;
+    session->opening_handle = first;
     session->request = request;
     session->request_kind = MR_REQUEST_PRODUCER;
     session->request_topic = topic;
@@ -151,52 +167,82 @@ void door_open_producer(struct mr_session *session, const struct mr_message_open
         door_open_go_on(session);
 }
 
+/* Everything of a consumer but its rings. @return 0; -EMFILE, -ENOMEM with a message, and nothing is left of it */
+static int make_consumer(struct mr_session *session, struct mr_session_consumer *consumer, struct mr_topic *topic, struct millrace_error *err)
+{
+    uint32_t first = session->handle_count;
+    uint64_t pins_bytes = mr_align_up((uint64_t)topic->partition_count * MR_PINS_PER_PARTITION * sizeof(uint64_t), 4096);
+    void *memory = NULL;
+
+    if (!door_take_fds(session->door, 1))
+        return mr_err(err, EMFILE, "attached programs hold %u descriptors of the broker, half of what it may open; raise its limit (ulimit -n)",
+                      session->door->fd_max);
+    int fd = door_memfd("millrace-pins", pins_bytes, &memory, err);
+    if (fd < 0) {
+        session->door->fd_count--;
+        return fd;
+    }
+    consumer->pins_fd = fd;
+    consumer->pins = memory;
+    consumer->pins_bytes = pins_bytes;
+    consumer->subscribers = calloc(topic->partition_count, sizeof(struct mr_subscriber *));
+    int rc = consumer->subscribers == NULL ? -ENOMEM : add_handles(session, topic, MR_HANDLE_CONSUMER, 0, -1, -1);
+    if (rc != 0) {
+        door_consumer_free(session->door, consumer);
+        return mr_err(err, -rc, rc == -EMFILE ? "a session can have 65536 handles (partitions times producers and consumers): attach once more"
+                                              : "the broker has no memory for another consumer");
+    }
+    consumer->topic = topic;
+    consumer->handle_first = first;
+    return 0;
+}
+
+/* A place that a consumer of this topic left, else a free one, else one that was left by a consumer of another topic. */
+static struct mr_session_consumer *find_place(struct mr_session *session, const struct mr_topic *topic)
+{
+    struct mr_session_consumer *best = NULL;
+    for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++) {
+        struct mr_session_consumer *consumer = &session->consumers[c];
+        if (consumer->open)
+            continue;
+        if (consumer->parked && consumer->topic == topic)
+            return consumer;
+        if (best == NULL || (best->parked && !consumer->parked))
+            best = consumer;
+    }
+    return best;
+}
+
 void door_open_consumer(struct mr_session *session, const struct mr_message_open_consumer *message)
 {
     struct millrace_error err = {0};
     uint64_t request = message->header.request;
     struct mr_topic *topic = find_topic(session, message->topic, request);
-    uint32_t number = 0;
-    void *memory;
-
     if (topic == NULL)
         return;
-    while (number < MR_SESSION_CONSUMERS_MAX && session->consumers[number].open)
-        number++;
-    if (number == MR_SESSION_CONSUMERS_MAX) {
+    struct mr_session_consumer *consumer = find_place(session, topic);
+    if (consumer == NULL) {
         door_send_error(session, request, EMFILE, "a session can have 256 consumers: close some, or attach once more");
         return;
     }
-    struct mr_session_consumer *consumer = &session->consumers[number];
-    uint32_t first = session->handle_count;
-    uint64_t pins_bytes = mr_align_up((uint64_t)topic->partition_count * MR_PINS_PER_PARTITION * sizeof(uint64_t), 4096);
-    consumer->subscribers = calloc(topic->partition_count, sizeof(struct mr_subscriber *));
-    consumer->pins_fd = consumer->subscribers != NULL ? door_memfd("millrace-pins", pins_bytes, &memory, &err) : -ENOMEM;
-    int rc = consumer->pins_fd < 0 ? consumer->pins_fd : add_handles(session, topic, MR_HANDLE_CONSUMER, 0, -1, -1);
+    if (consumer->parked && consumer->topic != topic)
+        door_consumer_free(session->door, consumer);
+    int rc = consumer->parked ? 0 : make_consumer(session, consumer, topic, &err);
     if (rc != 0) {
-        if (consumer->pins_fd >= 0) {
-            munmap(memory, pins_bytes);
-            close(consumer->pins_fd);
-        }
-        free(consumer->subscribers);
-        memset(consumer, 0, sizeof *consumer);
-        consumer->pins_fd = -1;
-        door_send_error(session, request, rc, err.text[0] != '\0' ? err.text : "the broker has no memory for another consumer");
+        door_send_error(session, request, rc, err.text);
         return;
     }
     consumer->open = true;
-    consumer->topic = topic;
-    consumer->handle_first = first;
-    consumer->pins = memory;
-    consumer->pins_bytes = pins_bytes;
-    session->opening = number;
+    consumer->parked = false;
+    session->opening = (uint32_t)(consumer - session->consumers);
+    session->opening_handle = consumer->handle_first;
     session->request = request;
     session->request_kind = MR_REQUEST_CONSUMER;
     session->request_topic = topic;
     session->consumer_opened = (struct mr_message_consumer_opened){
         .header = {.bytes = sizeof session->consumer_opened, .type = MR_MESSAGE_CONSUMER_OPENED, .abi_version = MR_ABI_VERSION, .request = request},
-        .consumer = number, .handle_first = first, .partition_count = topic->partition_count, .durability = topic->config.durability,
-        .slot_bytes = topic->slot_bytes, .extent_bytes = topic->extent_bytes, .topic_id = topic->id};
+        .consumer = session->opening, .handle_first = consumer->handle_first, .partition_count = topic->partition_count,
+        .durability = topic->config.durability, .slot_bytes = topic->slot_bytes, .extent_bytes = topic->extent_bytes, .topic_id = topic->id};
     rc = offer_rings(session, topic, SUBMISSION_BYTES_CONSUMER, &err);
     if (session->state == MR_SESSION_CLOSING)
         return;
@@ -204,6 +250,37 @@ void door_open_consumer(struct mr_session *session, const struct mr_message_open
         fail(session, rc, err.text);
     else if (session->maps_awaited == 0)
         door_open_go_on(session);
+}
+
+static void opened(struct mr_session *session)
+{
+    struct mr_door *door = session->door;
+    struct mr_topic *topic = session->request_topic;
+    if (session->set_failed) {
+        session->set_failed = false;
+        fail(session, ENOMEM, "the broker has no memory for another producer or consumer");
+        return;
+    }
+    if (session->request_kind == MR_REQUEST_PRODUCER) {
+        session->request_kind = MR_REQUEST_NONE;
+        door_send(session, &session->producer_opened, &topic->head_file.read_fd, 1);
+        return;
+    }
+    if (topic->slots_fd < 0) {
+        char name[80], path[MR_MEMORY_PATH_MAX + 84];
+        struct millrace_error err;
+        mr_topic_slots_name(&topic->id, name);
+        snprintf(path, sizeof path, "%s/%s", door->options.memory->plain_folder, name);
+        topic->slots_fd = mr_memory_open_reader(path, &err);
+        if (topic->slots_fd < 0) {
+            fail(session, topic->slots_fd, err.text);
+            topic->slots_fd = -1;
+            return;
+        }
+    }
+    session->request_kind = MR_REQUEST_NONE;
+    int fds[3] = {topic->head_file.read_fd, session->consumers[session->opening].pins_fd, topic->slots_fd};
+    door_send(session, &session->consumer_opened, fds, 3);
 }
 
 /* All rings are with their reactors: give each owner of a partition the table. */
@@ -220,8 +297,8 @@ void door_open_go_on(struct mr_session *session)
     for (uint32_t r = 0; r < door->options.reactor_count; r++) {
         if (!owner[r])
             continue;
-        for (uint32_t h = session->handle_count - topic->partition_count; h < session->handle_count; h++)
-            if (session->handles[h]->partition->reactor == r)
+        for (uint32_t h = session->opening_handle; h < session->opening_handle + topic->partition_count; h++)
+            if (session->handles[h]->partition->reactor == r && session->handles[h]->ring == NULL) /* else a reactor has it already */
                 session->handles[h]->ring = session->rings[r].ring;
     }
     for (uint32_t r = 0; r < door->options.reactor_count; r++) {
@@ -229,8 +306,8 @@ void door_open_go_on(struct mr_session *session)
             continue;
         struct mr_handle **table = malloc(session->handle_count * sizeof(*table));
         if (table == NULL) {
-            fail(session, ENOMEM, "the broker has no memory for another producer or consumer");
-            return;
+            session->set_failed = true; /* told when those that were asked have replied */
+            break;
         }
         memcpy(table, session->handles, session->handle_count * sizeof(*table));
         for (uint32_t h = 0; h < session->handle_count; h++)
@@ -241,31 +318,8 @@ void door_open_go_on(struct mr_session *session)
         session->sets_awaited++;
         door_to_reactor(door, r, &message);
     }
-}
-
-static void opened(struct mr_session *session)
-{
-    struct mr_door *door = session->door;
-    struct mr_topic *topic = session->request_topic;
-    enum mr_request_kind kind = session->request_kind;
-    session->request_kind = MR_REQUEST_NONE;
-    if (kind == MR_REQUEST_PRODUCER) {
-        door_send(session, &session->producer_opened, &topic->head_file.read_fd, 1);
-        return;
-    }
-    if (topic->slots_fd < 0) {
-        char name[80], path[MR_MEMORY_PATH_MAX + 84];
-        struct millrace_error err;
-        mr_topic_slots_name(&topic->id, name);
-        snprintf(path, sizeof path, "%s/%s", door->options.memory->plain_folder, name);
-        topic->slots_fd = mr_memory_open_reader(path, &err);
-        if (topic->slots_fd < 0) {
-            door_send_error(session, session->request, -topic->slots_fd, err.text);
-            return;
-        }
-    }
-    int fds[3] = {topic->head_file.read_fd, session->consumers[session->opening].pins_fd, topic->slots_fd};
-    door_send(session, &session->consumer_opened, fds, 3);
+    if (session->sets_awaited == 0)
+        opened(session);
 }
 
 void door_handles_set(struct mr_session *session, struct mr_handle **old)
@@ -297,19 +351,33 @@ void door_close_consumer(struct mr_session *session, const struct mr_message_clo
         door_session_poison(session, MR_POISON_MESSAGE);
         return;
     }
-    struct mr_session_consumer *consumer = &session->consumers[message->index];
-    /* Its pins are read until its reactors have let go; the slot is reusable with the session's end only when some were subscribed. */
-    for (uint32_t i = 0; i < consumer->topic->partition_count * MR_PINS_PER_PARTITION; i++)
-        mr_store_relaxed(&consumer->pins[i], 0);
-    door_send_done(session, message->header.request);
+    session->opening = message->index;
+    session->request = message->header.request;
+    session->request_kind = MR_REQUEST_CLOSE;
+    session->replies_awaited += door_unsubscribe_all(session, &session->consumers[message->index]);
+    door_session_settle(session);
 }
 
-void door_consumer_free(struct mr_session_consumer *consumer)
+/* No reactor reads its pins any more. */
+void door_consumer_closed(struct mr_session *session)
+{
+    struct mr_session_consumer *consumer = &session->consumers[session->opening];
+    for (uint32_t i = 0; i < consumer->topic->partition_count * MR_PINS_PER_PARTITION; i++)
+        mr_store_relaxed(&consumer->pins[i], 0);
+    consumer->open = false;
+    consumer->parked = true;
+    session->request_kind = MR_REQUEST_NONE;
+    door_send_done(session, session->request);
+}
+
+void door_consumer_free(struct mr_door *door, struct mr_session_consumer *consumer)
 {
     if (consumer->pins != NULL)
         munmap(consumer->pins, consumer->pins_bytes);
-    if (consumer->pins_fd >= 0)
+    if (consumer->pins_fd >= 0) {
         close(consumer->pins_fd);
+        door->fd_count--;
+    }
     free(consumer->subscribers);
     memset(consumer, 0, sizeof *consumer);
     consumer->pins_fd = -1;

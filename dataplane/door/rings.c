@@ -41,15 +41,31 @@ int door_memfd_seal(int fd, uint64_t bytes)
     return fallocate(fd, 0, 0, (off_t)bytes) == 0 || errno == EPERM ? 0 : -errno;
 }
 
+/** Count descriptors that are about to be opened for a session. @return false: none are left for sessions */
+bool door_take_fds(struct mr_door *door, uint32_t count)
+{
+    if (door->fd_count + count > door->fd_max)
+        return false;
+    door->fd_count += count;
+    return true;
+}
+
 int door_ring_offer(struct mr_session *session, uint32_t reactor, uint32_t submission_bytes, struct millrace_error *err)
 {
     struct mr_session_ring *slot = &session->rings[reactor];
-    if (slot->ring != NULL)
+    if (slot->ring != NULL) {
+        session->maps_awaited += !slot->mapped; /* offered by a request that failed: the client may still answer */
         return 0;
+    }
     slot->shape = (struct mr_ring_shape){.completion_count = MR_COMPLETIONS, .submission_bytes = submission_bytes};
+    if (!door_take_fds(session->door, 1))
+        return mr_err(err, EMFILE, "attached programs hold %u descriptors of the broker, half of what it may open; raise its limit (ulimit -n)",
+                      session->door->fd_max);
     int fd = door_memfd("millrace-ring", mr_ring_bytes(slot->shape), &slot->memory, err);
-    if (fd < 0)
+    if (fd < 0) {
+        session->door->fd_count--;
         return fd;
+    }
     slot->fd = fd;
     slot->arena = mr_guard_add(slot->memory, mr_ring_bytes(slot->shape));
     slot->ring = mr_ring_session_new(slot->memory, slot->shape, session->doorbell, session->wake, session, reactor);
@@ -58,6 +74,7 @@ int door_ring_offer(struct mr_session *session, uint32_t reactor, uint32_t submi
         munmap(slot->memory, mr_ring_bytes(slot->shape));
         close(slot->fd);
         slot->fd = -1;
+        session->door->fd_count--;
         return mr_err(err, ENOMEM, "no memory for a session's ring");
     }
     struct mr_message_ring message = {.header = {.bytes = sizeof message, .type = MR_MESSAGE_RING, .abi_version = MR_ABI_VERSION},
@@ -102,6 +119,7 @@ void door_ring_free(struct mr_session *session, uint32_t reactor)
     mr_guard_remove(slot->arena);
     munmap(slot->memory, mr_ring_bytes(slot->shape));
     close(slot->fd);
+    session->door->fd_count--;
     slot->ring = NULL;
     slot->fd = -1;
     slot->mapped = false;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,8 @@
 
 #include "shm/base/logging.h"
 #include "shm/session/socket.h"
+
+#define SESSION_FDS 4u /* socket, pidfd, wake, doorbell */
 
 bool door_send(struct mr_session *session, const void *message, const int *fds, uint32_t fd_count)
 {
@@ -65,7 +68,7 @@ static void destroy(struct mr_session *session)
     for (uint32_t r = 0; r < door->options.reactor_count; r++)
         door_ring_free(session, r);
     for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++)
-        door_consumer_free(&session->consumers[c]);
+        door_consumer_free(door, &session->consumers[c]);
     for (uint32_t h = 0; h < session->handle_count; h++)
         free(session->handles[h]);
     free(session->handles);
@@ -75,8 +78,11 @@ static void destroy(struct mr_session *session)
         close(session->pidfd);
     if (session->wake >= 0)
         close(session->wake);
+    if (session->wake_client >= 0)
+        close(session->wake_client);
     if (session->doorbell >= 0)
         close(session->doorbell);
+    door->fd_count -= SESSION_FDS;
     if (door->creator == session)
         door->creator = NULL;
     free(session);
@@ -87,14 +93,23 @@ void door_accept(struct mr_door *door)
     struct ucred credentials;
     socklen_t bytes = sizeof credentials;
     int fd = accept4(door->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0)
-        return; /* gone again, or no descriptors: then the backlog waits */
-    if (door->stopping || door->session_count >= MR_SESSIONS_MAX || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &bytes) != 0) {
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            door_listen(door, false); /* the backlog waits until something was freed */
+        return; /* else it is gone again */
+    }
+    if (door->stopping || door->session_count >= MR_SESSIONS_MAX || !door_take_fds(door, SESSION_FDS)) {
+        close(fd);
+        return;
+    }
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &bytes) != 0) {
+        door->fd_count -= SESSION_FDS;
         close(fd);
         return;
     }
     struct mr_session *session = calloc(1, sizeof *session);
     if (session == NULL) {
+        door->fd_count -= SESSION_FDS;
         close(fd);
         return;
     }
@@ -104,7 +119,13 @@ void door_accept(struct mr_door *door)
     session->uid = credentials.uid;
     session->id = ++door->next_session_id;
     session->pidfd = (int)syscall(SYS_pidfd_open, credentials.pid, 0);
-    session->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    /* Not an eventfd: both sides would share its file, and a client that clears O_NONBLOCK there and fills the counter would hang the
+     * reactor in its next write. The ends of a pipe are files of their own. */
+    int wake[2] = {-1, -1};
+    int rc = pipe2(wake, O_NONBLOCK | O_CLOEXEC);
+    session->wake_client = wake[0];
+    session->wake = wake[1];
+    (void)fcntl(wake[1], F_SETPIPE_SZ, 4096); /* tokens that nobody reads; 16 pages each would use up the user's share of pipes */
     session->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     for (uint32_t r = 0; r < MR_REACTORS_MAX; r++)
         session->rings[r].fd = -1;
@@ -116,7 +137,7 @@ void door_accept(struct mr_door *door)
     int room = 1 << 20; /* pushes of descriptors to a client that is busy reading */
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
     /* Hang-up of the socket tells of most deaths; the pidfd of those that left the socket to a child. */
-    if (session->wake < 0 || session->doorbell < 0 || watch(door, fd, session) != 0 || (session->pidfd >= 0 && watch(door, session->pidfd, session) != 0)) {
+    if (rc != 0 || session->doorbell < 0 || watch(door, fd, session) != 0 || (session->pidfd >= 0 && watch(door, session->pidfd, session) != 0)) {
         mr_say_warn("cannot take a session of pid %d: %s; raise the limit of open files (ulimit -n)", (int)session->pid, strerror(errno));
         destroy(session);
     }
@@ -133,7 +154,7 @@ static bool has_size(struct mr_session *session, const struct mr_message_header 
 static void hello(struct mr_session *session, const struct mr_message_hello *message)
 {
     struct mr_door *door = session->door;
-    int fds[2] = {session->wake, session->doorbell};
+    int fds[2] = {session->wake_client, session->doorbell};
     if (session->state != MR_SESSION_GREETING) {
         door_session_poison(session, MR_POISON_MESSAGE);
         return;
@@ -153,6 +174,8 @@ static void hello(struct mr_session *session, const struct mr_message_hello *mes
         .reactor_count = door->options.reactor_count, .fences = door->no_membarrier,
         .delivery_timeout_ms = (uint32_t)door->options.config->delivery_timeout_ms};
     door_send(session, &welcome, fds, 2);
+    close(session->wake_client);
+    session->wake_client = -1;
     mr_say_debug("session %llu: pid %d uid %d (%s) attached", (unsigned long long)session->id, (int)session->pid, (int)session->uid, session->client);
 }
 
@@ -239,7 +262,9 @@ void door_session_readable(struct mr_session *session)
     }
     if (session->state == MR_SESSION_CLOSING)
         return;
-    if (session->pidfd >= 0 && syscall(SYS_pidfd_send_signal, session->pidfd, 0, NULL, 0) != 0 && errno == ESRCH)
+    /* Readable once the process has ended; a signal would still reach one that nobody has waited for, and this event come again for ever. */
+    struct pollfd process = {.fd = session->pidfd, .events = POLLIN};
+    if (session->pidfd >= 0 && poll(&process, 1, 0) > 0)
         door_session_close(session, NULL);
 }
 
@@ -277,10 +302,42 @@ void door_session_close(struct mr_session *session, const char *why)
     door_session_settle(session);
 }
 
-/* One thing less to wait for; at the last one the session goes. */
+static bool is_settled(const struct mr_session *session)
+{
+    return session->state == MR_SESSION_CLOSING && session->replies_awaited == 0 && session->sets_awaited == 0 &&
+           session->request_kind != MR_REQUEST_SEGMENT;
+}
+
+/* One thing less to wait for; at the last one the session may go. */
 void door_session_settle(struct mr_session *session)
 {
-    if (session->state == MR_SESSION_CLOSING && session->replies_awaited == 0 && session->sets_awaited == 0 &&
-        session->request_kind != MR_REQUEST_SEGMENT)
-        destroy(session);
+    if (is_settled(session))
+        session->door->any_settled = true;
+    else if (session->state == MR_SESSION_READY && session->request_kind == MR_REQUEST_CLOSE && session->replies_awaited == 0)
+        door_consumer_closed(session);
+}
+
+/* I4: at the end of a round, when nothing on the stack knows a session. */
+void door_sweep(struct mr_door *door)
+{
+    struct mr_session *next;
+    if (!door->any_settled)
+        return;
+    door->any_settled = false;
+    for (struct mr_session *session = door->sessions; session != NULL; session = next) {
+        next = session->next;
+        if (is_settled(session))
+            destroy(session);
+    }
+    door_listen(door, true);
+}
+
+void door_listen(struct mr_door *door, bool listens)
+{
+    struct epoll_event event = {.events = listens ? EPOLLIN : 0, .data.ptr = &door->listener};
+    if (door->deaf == !listens)
+        return;
+    door->deaf = !listens;
+    if (epoll_ctl(door->epoll, EPOLL_CTL_MOD, door->listener, &event) != 0)
+        mr_say_warn("cannot watch the socket for programs that attach: %s", strerror(errno));
 }

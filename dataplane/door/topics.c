@@ -31,8 +31,13 @@ int mr_topic_make_head(struct mr_memory *memory, struct mr_topic *topic, uint64_
         mr_memory_unmap(&topic->head_file);
         return rc;
     }
-    if (mr_steward_slots_begin(topic, piece) != 0)
+    if (mr_steward_slots_begin(topic, piece) != 0) {
+        mr_memory_unlink(memory, name, false);
+        mr_topic_head_name(&topic->id, name);
+        mr_memory_unlink(memory, name, false);
+        mr_memory_unmap(&topic->head_file);
         return mr_err(err, ENOMEM, "no memory for topic '%s'", topic->name);
+    }
     topic->head = topic->head_file.base;
     struct mr_head *head = topic->head;
     head->version = MR_HEAD_VERSION;
@@ -57,6 +62,7 @@ int mr_door_add_topic(struct mr_door *door, struct mr_topic *topic, const struct
         if (rc != 0)
             return rc;
     }
+    mr_store_release(&topic->head->daemon_generation, door->options.registry->generation);
     struct mr_head_partition *heads = (struct mr_head_partition *)(void *)((uint8_t *)topic->head + MR_HEAD_PARTITIONS_POSITION);
     for (uint32_t p = 0; p < topic->partition_count; p++) {
         topic->partitions[p].head = &heads[p];
@@ -92,8 +98,12 @@ void door_topic_create(struct mr_session *session, const struct mr_message_topic
     snprintf(config, sizeof config, "%.*s", (int)sizeof message->config, message->config);
     int rc = mr_registry_create(door->options.registry, door->options.home, door->options.config, door->options.reactor_count, name,
                                 message->partition_count, config, &topic, &err);
-    if (rc == 0)
+    if (rc == 0) {
+        struct millrace_error ignored;
         rc = mr_door_add_topic(door, topic, NULL, &err);
+        if (rc != 0 && mr_registry_discard(door->options.registry, door->options.home, door->options.config, topic, &ignored) != 0)
+            mr_say_warn("%s; topic '%s' gets its memory at the next start", ignored.text, name);
+    }
     if (rc != 0) {
         door_send_error(session, message->header.request, rc, err.text);
         return;
@@ -115,7 +125,7 @@ void door_topic_added(struct mr_door *door, const struct mr_reactor_reply *reply
     struct mr_topic *topic = door->creating;
     door->creator = NULL;
     door->creating = NULL;
-    if (topic != NULL)
+    if (topic != NULL && door->creating_result == 0)
         mr_say_info("topic '%s' created, %u partitions, durability %s", topic->name, topic->partition_count,
                     topic->config.durability == MR_DURABILITY_LEADER ? "leader" : "disk");
     if (session == NULL)
@@ -124,7 +134,7 @@ void door_topic_added(struct mr_door *door, const struct mr_reactor_reply *reply
     if (session->state == MR_SESSION_CLOSING)
         door_session_settle(session);
     else if (door->creating_result != 0)
-        door_send_error(session, session->request, door->creating_result, "the broker has no memory for the topic's partitions");
+        door_send_error(session, session->request, door->creating_result, "some of the topic's partitions are offline, the broker's log says why");
     else
         door_send_done(session, session->request);
 }

@@ -219,6 +219,32 @@ int mr_registry_create(struct mr_registry *registry, const struct mr_datadir *ho
     return 0;
 }
 
+int mr_registry_discard(struct mr_registry *registry, const struct mr_datadir *home, const struct mr_node_config *config, struct mr_topic *topic,
+                        struct millrace_error *err)
+{
+    char path[MR_CONFIG_ITEM_MAX + MR_TOPIC_NAME_MAX + 16];
+    struct mr_topic **at = &registry->topics;
+    while (*at != topic)
+        at = &(*at)->next;
+    *at = topic->next;
+    int rc = save(registry, home, err);
+    if (rc != 0) {
+        *at = topic;
+        return rc;
+    }
+    for (uint32_t p = 0; p < topic->partition_count; p++) {
+        snprintf(path, sizeof path, "%s/%s-%u", config->log_dirs.item[topic->partitions[p].directory], topic->name, p);
+        rmdir(path); /* only if it is empty, as it was made */
+    }
+    registry->topic_count--;
+    registry->partition_count -= topic->partition_count;
+    free(topic->partitions);
+    free(topic->slots.piece);
+    free(topic->slots.free);
+    free(topic);
+    return 0;
+}
+
 char *mr_registry_json(const struct mr_registry *registry)
 {
     json_t *topics = json_array();

@@ -28,6 +28,11 @@ struct mr_topic *mr_registry_find(const struct mr_registry *registry, const char
 int mr_registry_create(struct mr_registry *registry, const struct mr_datadir *home, const struct mr_node_config *config, uint32_t reactor_count,
                        const char *name, uint32_t partition_count, const char *config_text, struct mr_topic **topic, struct millrace_error *err) MR_MUST_USE;
 
+/** Take back a topic that was just created and that no thread knows yet: out of topics.json, its empty directories, its memory.
+ * @return 0; -EIO with a message: it stays */
+int mr_registry_discard(struct mr_registry *registry, const struct mr_datadir *home, const struct mr_node_config *config, struct mr_topic *topic,
+                        struct millrace_error *err) MR_MUST_USE;
+
 /** JSON array for `topic list`; to free(). */
 char *mr_registry_json(const struct mr_registry *registry);
 

@@ -4,7 +4,7 @@
  * and the daemon may push RING, EXTENT and CLOSING in between.
  *
  *  client                                  daemon
- *  HELLO                                -> WELCOME + [wake eventfd, doorbell eventfd] | ERROR
+ *  HELLO                                -> WELCOME + [wake: read end of a pipe, doorbell eventfd] | ERROR
  *  OPEN_PRODUCER                        -> RING + [memfd] (one per reactor not met before; the client maps it and answers RING_MAPPED,
  *                                          upon which the daemon seals it and hands it to its reactor) ... PRODUCER_OPENED + [head] | ERROR
  *  OPEN_CONSUMER                        -> RING ... CONSUMER_OPENED + [head, pins memfd, slot file] | ERROR
