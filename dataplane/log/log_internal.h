@@ -29,7 +29,7 @@
 
 #define MR_LOG_MS_NS             1000000ull
 #define MR_LOG_SLOT_FAST_NS      (100 * MR_LOG_MS_NS)  /* a slot that fills within this is followed by a hugepage extent */
-#define MR_LOG_IDLE_NS           (2000 * MR_LOG_MS_NS) /* without an append for so long: back to one slot */
+#define MR_LOG_IDLE_NS         5000000000ull
 #define MR_LOG_IDLE_CHECK_NS     (250 * MR_LOG_MS_NS)
 #define MR_LOG_REFUSED_RETRY_NS  (10 * MR_LOG_MS_NS)   /* ask again for memory that was refused */
 #define MR_LOG_SPACE_RETRY_NS    (1000 * MR_LOG_MS_NS) /* ask again for disk space */
