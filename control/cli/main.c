@@ -12,7 +12,7 @@ static const struct mr_cli_command commands[] = {
     {"config", "millrace config", "[--config FILE] [--set key=value]... [--all]", "every value and where it came from", mr_cmd_config_details,
      mr_cmd_config},
     {"log", "millrace log", "verify PATH... | dump SEGMENT", "look into the files of a log, offline", NULL, mr_cmd_log},
-    {"bench", "millrace bench", "limits [--duration TIME] [--runs N] [--cpus A,B] [--data DIR] [--json]",
+    {"bench", "millrace bench", "ping|pub|sub|pubsub|disk|limits [--duration TIME] [--runs N] ...",
      "what this node does, beside what this machine can do", mr_cmd_bench_details, mr_cmd_bench},
     {"topic", "millrace topic", "create NAME | list", "create and list topics", NULL, mr_cmd_topic},
     {"produce", "millrace produce", "TOPIC [FILE]", "lines to records", mr_cmd_produce_details, mr_cmd_produce},
