@@ -130,16 +130,17 @@ void reactor_drop_backlog(struct mr_reactor *reactor, struct mr_ring_session *ri
     reactor_release_groups(ring);
 }
 
-/* @return false when it is committed already: answer it. */
+/* @return false when it is committed already: answer it. A duplicate may end below others that wait; it waits behind them, so that the acks of
+ * one producer come in the order of its sequences. */
 bool reactor_ack_later(struct mr_reactor *reactor, struct mr_topic_partition *partition, const struct mr_ack *ack)
 {
     struct mr_ack *last = partition->waiting_last;
     uint64_t durable;
-    if (mr_partition_committed(partition->log, &durable) >= ack->end_offset)
+    if (last == NULL && mr_partition_committed(partition->log, &durable) >= ack->end_offset)
         return false;
     if (last != NULL && merges(last, ack, false)) {
         last->count += ack->count;
-        last->end_offset = ack->end_offset;
+        last->end_offset = mr_max_u64(last->end_offset, ack->end_offset);
         return true;
     }
     struct mr_ack *waiting = take_ack(reactor, ack->handle->ring, ack);
