@@ -84,7 +84,9 @@ int mr_journal_create(struct mr_disk *disk, const char *directory, uint32_t reac
     int file = mr_disk_open(disk, before, MR_DISK_CREATE, err);
     if (file < 0)
         return file;
-    rc = is_spare ? 0 : mr_recover_write_zeros(disk, file, bytes);
+    /* The first start may take its time. A later one finds no spare only soon after a crash, when somebody waits for acks: better the first
+     * lap a little slower (unwritten extents, D4) than the start by seconds. */
+    rc = is_spare ? 0 : generation <= 1 ? mr_recover_write_zeros(disk, file, bytes) : mr_disk_allocate(disk, file, 0, bytes);
     if (rc == 0) {
         fill_block(block, reactor, generation, bytes, salt);
         int64_t n = mr_disk_write(disk, file, block, sizeof block, 0);
