@@ -47,6 +47,7 @@ struct mr_topic_partition {
     struct mr_topic_partition *open_next;        /* in the list of partitions with an open batch */
     struct mr_handle *open_handle;               /* whose records the open batch holds */
     uint64_t open_sequence;                      /* of its first record, all 64 bits */
+    struct mr_batch_writer *writer;              /* of the open batch */
     bool is_open;
 
     /* steward */

@@ -36,7 +36,7 @@ static void finish(struct mr_reactor *reactor, struct mr_topic_partition *partit
     struct mr_appended appended;
 
     partition->is_open = false;
-    if (mr_partition_writer(partition->log)->count == 0) {
+    if (partition->writer->count == 0) {
         mr_partition_finish(partition->log, &appended);
         return;
     }
@@ -84,6 +84,7 @@ static int begin(struct mr_reactor *reactor, struct mr_handle *handle, uint64_t 
         return rc;
     handle->stalled_ns = 0;
     partition->is_open = true;
+    partition->writer = mr_partition_writer(partition->log);
     partition->open_handle = handle;
     partition->open_sequence = sequence;
     partition->open_next = reactor->open_first;
@@ -138,10 +139,10 @@ static enum take append(struct mr_reactor *reactor, struct mr_handle *handle, co
                 return TAKEN;
             }
         }
-        int rc = add(mr_partition_writer(partition->log), frame, body_bytes, record, (int64_t)reactor->wall_ms);
+        int rc = add(partition->writer, frame, body_bytes, record, (int64_t)reactor->wall_ms);
         if (mr_likely(rc == 0))
             return TAKEN;
-        bool was_empty = mr_partition_writer(partition->log)->count == 0;
+        bool was_empty = partition->writer->count == 0;
         if (rc == -ENOSPC && !was_empty && attempt == 0) { /* full: close it, and once more into a new one */
             unlist(reactor, partition);
             finish(reactor, partition, group);
@@ -156,15 +157,18 @@ static enum take append(struct mr_reactor *reactor, struct mr_handle *handle, co
     }
 }
 
+static inline uint32_t next_sequence(const struct mr_batch_writer *writer)
+{
+    return ((uint32_t)writer->base_sequence + writer->count) & INT32_MAX;
+}
+
 /* The open batch of this very handle goes on where it is; everything else is judged against the producer's state. */
 static inline bool goes_on(const struct mr_handle *handle, uint64_t sequence)
 {
     const struct mr_topic_partition *partition = handle->partition;
     if (!partition->is_open || partition->open_handle != handle)
         return false;
-    const struct mr_batch_writer *writer = mr_partition_writer(partition->log);
-    return handle->producer == NULL ||
-           (((uint32_t)writer->base_sequence + writer->count) & INT32_MAX) == ((uint32_t)sequence & INT32_MAX);
+    return handle->producer == NULL || next_sequence(partition->writer) == ((uint32_t)sequence & INT32_MAX);
 }
 
 static MR_COLD enum take take_slow(struct mr_reactor *reactor, struct mr_handle *handle, const struct mr_ring_frame *frame, uint32_t body_bytes,
@@ -262,6 +266,33 @@ static inline enum take take(struct mr_reactor *reactor, struct mr_ring_session 
     return POISONED;
 }
 
+/* Everything in a frame's word that must agree for the frame behind it to go the same way: kind and handle. */
+#define WORD_WAY 0xffff00ff00000000ull
+
+/* The hot loop: plain values that follow in the open batch of the frame before them. @return the first frame that goes another way */
+static MR_HOT int follow(const struct mr_reactor *reactor, const struct mr_ring_session *ring, const struct mr_ring_frame *frames, int index, int count)
+{
+    uint64_t way = frames[index].word & WORD_WAY;
+    const struct mr_handle *handle = ring->handles[mr_frame_handle(frames[index].word)];
+    const struct mr_topic_partition *partition = handle->partition;
+
+    index++;
+    if (mr_frame_kind(way) != MR_FRAME_VALUE || !partition->is_open || partition->open_handle != handle)
+        return index;
+    struct mr_batch_writer *writer = partition->writer;
+    uint32_t expected = next_sequence(writer);
+    for (; index < count && (frames[index].word & WORD_WAY) == way; index++) {
+        const struct mr_ring_frame *frame = &frames[index];
+        uint32_t body_bytes = mr_frame_length(frame->word) - MR_FRAME_HEADER_BYTES - mr_frame_trailing(frame->word);
+        if (handle->producer != NULL && ((uint32_t)frame->sequence & INT32_MAX) != expected)
+            break;
+        if (!mr_batch_add_value(writer, (int64_t)reactor->wall_ms, frame->body, body_bytes))
+            break;
+        expected = (expected + 1) & INT32_MAX;
+    }
+    return index;
+}
+
 static bool has_room(struct mr_reactor *reactor, const struct mr_ring_session *ring)
 {
     /* A client that does not poll its completions stops itself: what it has room for is never more than what was outstanding when they were full. */
@@ -323,12 +354,13 @@ MR_HOT bool reactor_drain(struct mr_reactor *reactor, struct mr_ring_session *ri
 
     enum take taken = TAKEN;
     int index = 0;
-    for (; index < count; index++) {
+    while (index < count) {
         taken = take(reactor, ring, &frames[index], group);
         if (mr_unlikely(taken == STALLED) && give_up(reactor, ring, &frames[index], group))
             taken = TAKEN;
         if (mr_unlikely(taken != TAKEN))
             break;
+        index = follow(reactor, ring, frames, index, count);
     }
     while (reactor->open_first != NULL) {
         struct mr_topic_partition *partition = reactor->open_first;
