@@ -161,8 +161,9 @@ static inline void begin_poll(struct millrace_consumer *consumer)
             mr_reader_unpin(reader, false);
         else if (mr_unlikely(reader->state != MR_READER_LIVE && (reader->pinned[0] | reader->pinned[1]) != 0))
             mr_reader_unpin(reader, true);
-        /* What is left of a batch in the private buffer is given out in this poll: the buffer is taken. */
-        if (mr_unlikely(reader->in_batch && reader->buffer_poll != 0))
+        /* What is left of a batch in the private buffer is given out in this poll: the buffer is taken. A batch that ended with the poll before
+         * has nothing left; to take the buffer for it would wait for a poll that never comes while this one waits. */
+        if (mr_unlikely(reader->in_batch && reader->batch.left > 0 && reader->buffer_poll != 0))
             reader->buffer_poll = consumer->poll_count;
     }
 }
