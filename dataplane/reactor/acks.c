@@ -83,6 +83,7 @@ static void push_backlog(struct mr_reactor *reactor, struct mr_ring_session *rin
         return;
     }
     ack->next = NULL;
+    reactor_make_hot(reactor, ring); /* what its client has taken is looked at where rings are drained; nobody rings for that */
     if (ring->backlog_last != NULL)
         ring->backlog_last->next = ack;
     else
