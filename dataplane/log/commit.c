@@ -14,7 +14,7 @@
 #include <errno.h>
 
 #define STAGING_BYTES_MIN (32u << 10)
-#define RING_BYTES_MIN    (124u << 10)
+#define RING_BYTES_MIN    (256u << 10) /* a quarter of it holds a largest entry, and what is wasted before the end of the ring */
 #define IMAGE_BYTES_MAX   MR_DISK_WRITE_BYTES_MAX
 
 int mr_log_directory_init(struct mr_log *log, uint32_t index)
@@ -196,12 +196,13 @@ static bool take(struct log_builder *b, struct mr_partition *p, bool relog)
 }
 
 /* Log again what holds the journal's tail back. Floors move when the commit completes, so the walk has a place of its own. */
-static bool reclaim(struct log_builder *b)
+static bool reclaim(struct log_builder *b, bool only)
 {
     struct log_directory *d = b->directory;
 
     d->reclaim_lsn = mr_max_u64(d->reclaim_lsn, d->tail_lsn);
-    while (d->reclaim_lsn < b->commit->lsn && d->next_lsn - d->reclaim_lsn > d->ring_bytes / 2) {
+    /* Commits for that alone are also made when the end of the ring is too short and its begin too near the tail: one must move it. */
+    while (d->reclaim_lsn < b->commit->lsn && (d->next_lsn - d->reclaim_lsn > d->ring_bytes / 2 || (only && b->entry_count == 0))) {
         for (struct mr_partition *p = *bucket_of(d, d->reclaim_lsn); p != NULL; p = p->floor_next) {
             if (p->moving_commit >= d->commit_first)
                 continue;
@@ -279,7 +280,7 @@ static bool build(struct log_directory *d)
     c->write_count = 0;
     c->part_count = 0;
     d->commit_next++; /* plans look at what is in flight: this one is */
-    bool room = reclaim(&b);
+    bool room = reclaim(&b, reclaim_only);
     const struct list_node *last = d->now.previous; /* what is put back for the next commit comes behind it */
     bool more = room && !reclaim_only && !list_is_empty(&d->now);
     while (more) {

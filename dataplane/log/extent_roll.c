@@ -387,7 +387,8 @@ static bool is_recyclable(const struct mr_partition *p, uint64_t sequence)
 
     if (s == NULL || s->closed)
         return true;
-    return p->durable_offset >= next->base_offset && next->segment_base == e->segment_base && s->data.placed >= next->data_window && s->side.placed >= next->side_window;
+    return p->durable_offset >= next->base_offset && next->segment_base == e->segment_base &&
+           s->data.placed >= next->data_window && s->side.placed >= next->side_window;
 }
 
 void mr_log_recycle(struct mr_partition *p, bool all)

@@ -79,7 +79,8 @@ static void put_entry(struct log_builder *b, struct mr_partition *p, struct log_
     memset(end, 0, (size_t)(at + bytes - end));
     b->image_bytes += bytes;
     b->entry_count++;
-    p->mark_logged = p->mark_offset;
+    /* An entry with bytes wants one more after it: only a later commit can say that this one had completed (durable_lsn). */
+    p->mark_logged = data_bytes + side_bytes > 0 && p->mark_offset > 0 ? p->mark_offset - 1 : p->mark_offset;
     p->mark_due = false;
     p->log_start_logged = p->log_start_next;
     s->entry_commit = b->commit->number;
@@ -296,7 +297,9 @@ static enum log_plan plan_segment(struct log_builder *b, struct mr_partition *p,
     if (!has_part(b))
         return LOG_PLAN_FULL;
     bool may_place = !partial && !is_guarded(d, s) && s->file >= 0;
-    bool pressed = d->live_bytes > d->ring_bytes / 4;
+    /* As plan_small() will count it: what has no room there goes in place, or it would wait for ever. */
+    uint64_t adds = dirty ? mr_journal_entry_bytes(s->data.end - s->data.committing, s->side.end - s->side.committing) : 0;
+    bool pressed = d->live_bytes + adds > d->ring_bytes / 4;
     bool whole = s->rolled || p->log->draining || (relog && (!dirty || pressed)) || (pressed && dirty);
     uint64_t waiting = s->data.end - log_block(s->data.placing) + s->side.end - log_block(s->side.placing);
     bool blocks = log_block(s->data.end) > s->data.placing || log_block(s->side.end) > s->side.placing;
