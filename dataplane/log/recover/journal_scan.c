@@ -230,17 +230,34 @@ static int find_holes(struct mr_recovery *recovery, struct mr_journal_image *ima
     return rc;
 }
 
-/** What stands where the next commit would have begun: said, so that no cut is silent. */
-static void look_behind(const struct mr_recovery *recovery, const struct mr_journal_image *image, uint64_t end_lsn)
+/**
+ * What stands where the next commit would have begun. One flipped bit is undone there too: a torn write does not look like that. Anything
+ * else is said, so that no cut is silent.
+ */
+static int look_behind(const struct mr_recovery *recovery, struct mr_journal_image *image, struct found_commits *found)
 {
-    uint64_t position = mr_journal_file_position(end_lsn, image->bytes);
+    uint64_t end_lsn = 0;
+    for (uint32_t i = 0; i < found->count; i++)
+        end_lsn = mr_max_u64(end_lsn, found->commit[i].end_lsn);
+    uint64_t position = mr_journal_file_position(end_lsn, image->bytes), bytes = image->bytes - position;
+    uint8_t *at = image->memory + position;
     struct mr_journal_commit header;
-    memcpy(&header, image->memory + position, sizeof header);
+    memcpy(&header, at, sizeof header);
     int agree = (header.magic == MR_JOURNAL_COMMIT_MAGIC) + (header.salt == image->salt) + (header.lsn == end_lsn);
-    if (agree >= 2)
-        mr_recover_say(recovery, MR_RECOVER_WARNING, "journal '%s/%s': the last commit, at lsn %llu (file position %llu, %u entries), is not "
-                       "whole and was not taken; it was being written when power was lost, or it is damaged", recovery->directory, image->name,
-                       (unsigned long long)end_lsn, (unsigned long long)position, header.entry_count);
+    bool is_older = header.lsn < end_lsn && mr_journal_file_position(header.lsn, image->bytes) == position &&
+                    mr_journal_commit_is_whole(at, bytes, image->salt, header.lsn);
+    if (found->count == 0 || agree < 2 || is_older) /* one of the round before is to be expected there */
+        return 0;
+    if (mr_journal_commit_mend(at, bytes, image->salt, end_lsn) && mr_journal_entries(at, NULL, NULL) >= 0) {
+        mr_recover_say(recovery, MR_RECOVER_WARNING, "journal '%s/%s': undid one flipped bit in the last commit, at lsn %llu (file position "
+                       "%llu)", recovery->directory, image->name, (unsigned long long)end_lsn, (unsigned long long)position);
+        memcpy(&header, at, sizeof header);
+        return note_commit(found, end_lsn, end_lsn + header.bytes, position);
+    }
+    mr_recover_say(recovery, MR_RECOVER_WARNING, "journal '%s/%s': the last commit, at lsn %llu (file position %llu, %u entries), is not "
+                   "whole and was not taken; it was being written when power was lost, or it is damaged", recovery->directory, image->name,
+                   (unsigned long long)end_lsn, (unsigned long long)position, header.entry_count);
+    return 0;
 }
 
 struct collect {
@@ -305,15 +322,13 @@ static int scan_file(struct mr_recovery *recovery, struct mr_journal_image *imag
     int rc = find_commits(image, &found);
     if (rc == 0)
         rc = find_holes(recovery, image, &found);
-    uint64_t end_lsn = 0;
+    if (rc == 0)
+        rc = look_behind(recovery, image, &found);
     for (uint32_t i = 0; rc == 0 && i < found.count; i++) {
-        end_lsn = mr_max_u64(end_lsn, found.commit[i].end_lsn);
         struct collect collect = {recovery, image, found.commit[i].lsn, found.commit[i].end_lsn <= image->durable_lsn, 0};
         (void)mr_journal_entries(image->memory + found.commit[i].position, collect_entry, &collect);
         rc = collect.rc;
     }
-    if (rc == 0)
-        look_behind(recovery, image, end_lsn);
     free(found.commit);
     return rc;
 }

@@ -37,6 +37,9 @@ int mr_judge_walk(struct mr_segment_files *files, const struct mr_uuid *topic_id
     struct mr_segment_scan_result *result = &files->result;
     struct mr_segment_scan_result part;
 
+    if (MUTANT(MUTANT_IGNORES_SIDE_STREAMS))
+        options.side.read = NULL;
+
     memset(result, 0, sizeof *result);
     result->max_timestamp_ms = -1;
     do { /* a batch that does not fit: go on from there with a larger buffer, which is bounded by the largest batch */
@@ -88,6 +91,10 @@ int mr_judge_end(struct mr_segment_files *files, uint32_t count, uint32_t at, co
     is_clean = is_clean || mr_segment_scan_is_clean(result);
     *why = mr_segment_stop_text(result->stop);
     *verdict = MR_VERDICT_CORRUPT;
+    if (MUTANT(MUTANT_CUTS_AT_FIRST_BAD_CRC)) {
+        *verdict = MR_VERDICT_UNDECIDED;
+        return 0;
+    }
     if (result->end.next_offset < end_min || files[at].proven_data > result->end.position || files[at].proven_side > result->end.side_position)
         return 0;
     for (uint32_t i = at + 1; i < count; i++) {

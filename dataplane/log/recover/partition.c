@@ -110,6 +110,8 @@ static void choose_entries(struct work *work)
         if (at->generation == work->generation)
             work->end_min = mr_max_u64(work->end_min, at->mark_offset);
     }
+    if (MUTANT(MUTANT_CUTS_AT_FIRST_BAD_CRC))
+        work->end_min = 0;
     if (work->end_min <= work->log_start) /* all that is known to have been durable was deleted */
         work->end_min = 0;
 }

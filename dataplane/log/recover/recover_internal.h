@@ -21,6 +21,14 @@
 /* D6: valid data further behind a bad spot than all commits that can have been in flight is no torn tail. Production's commit_bytes_max. */
 #define MR_RECOVER_WINDOW_BYTES ((uint64_t)MR_LOG_COMMITS_MAX * (4u << 20))
 
+#ifdef MR_MUTANTS /* tests only: rules that are switched off, to see that the tests notice */
+extern int mr_recover_mutant;
+#define MUTANT(number) (mr_recover_mutant == (number))
+#else
+#define MUTANT(number) false
+#endif
+enum { MUTANT_CUTS_AT_FIRST_BAD_CRC = 1, MUTANT_IGNORES_SIDE_STREAMS = 2 };
+
 enum mr_recover_level {
     MR_RECOVER_ERROR = 0,
     MR_RECOVER_WARNING = 1,
