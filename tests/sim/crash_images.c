@@ -2,7 +2,7 @@
 /* Goal: no record that was acknowledged is lost, changed, doubled or reordered, wherever the power goes, however often, also while
  * recovery itself runs; and what a producer sent last is known, so that a record sent again is recognised.
  *
- *   crash_images [--images N] [--seed S]     MR_SEED=S is the same
+ *   crash_images [--images N] [--seed S] [--mutant M]     MR_SEED=S is the same
  *
  * Per seed a small node runs through some lives. At random disk operations its whole machine is cloned, the clone's power is cut, the
  * clone is recovered and compared with what the node knows it acknowledged at that instant. Each life ends by power, by a kill (memory
@@ -44,7 +44,7 @@ static void note_state(const struct world *world)
 
 static void take_image(struct run *run, struct mr_sim_disk_machine *machine)
 {
-    struct world_image image = {.world = run->world, .machine = mr_sim_disk_clone(machine)};
+    struct world_image image = {.world = run->world, .machine = mr_sim_disk_clone(machine), .with_verify = run->images % 4 == 0};
     mr_sim_disk_power_cut(image.machine, &run->random);
     if (mr_random_below(&run->random, 4) == 0)
         mr_sim_disk_cut_after(image.machine, mr_random_below(&run->random, 80));
@@ -134,6 +134,8 @@ int main(int argc, char **argv)
             run.images_max = strtoull(argv[i + 1], NULL, 0);
         else if (strcmp(argv[i], "--seed") == 0)
             seed = strtoull(argv[i + 1], NULL, 0);
+        else if (strcmp(argv[i], "--mutant") == 0)
+            mr_recover_mutant = atoi(argv[i + 1]);
     }
     bool one = argc > 1 && strcmp(argv[argc - 1], "one") == 0;
     for (; !run.is_over; seed++, seeds++) {
@@ -152,5 +154,7 @@ int main(int argc, char **argv)
     }
     if (missing > 0 && run.images >= 1000)
         printf("%d named states were never reached\n", missing);
-    return missing > 0 && run.images >= 1000;
+    if (mr_recover_mutant != 0)
+        printf("mutant %d was not caught\n", mr_recover_mutant);
+    return (missing > 0 && run.images >= 1000) || mr_recover_mutant != 0;
 }

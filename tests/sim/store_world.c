@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "shm/base/atomics.h"
 #include "shm/segment/segment.h"
@@ -46,8 +47,15 @@ const char *world_state_name(enum world_state state)
     return name[state];
 }
 
+int mr_recover_mutant; /* used by the library's build with MR_MUTANTS */
+
 _Noreturn void world_failed(const char *file, int line, const char *condition)
 {
+    if (mr_recover_mutant != 0) {
+        printf("\nmutant %d is caught: %s\n", mr_recover_mutant, condition);
+        fflush(NULL);
+        _exit(0);
+    }
     fprintf(stderr, "%s:%d: %s\n", file, line, condition);
     fflush(NULL);
     abort();
@@ -65,7 +73,7 @@ static void give_back(void *context, void *memory)
     free(memory);
 }
 
-static const struct mr_allocator allocator = {NULL, take, give_back};
+const struct mr_allocator world_allocator = {NULL, take, give_back};
 
 static void say(void *context, int level, const char *line)
 {
@@ -106,7 +114,7 @@ void world_init(struct world *world, uint64_t seed)
     world->directory_count = 1 + (uint32_t)draw(world, WORLD_DIRECTORIES_MAX);
     world->partition_count = 2 + (uint32_t)draw(world, WORLD_PARTITIONS_MAX - 1);
     world->segment_bytes = draw(world, 2) == 0 ? 64u << 10 : 24u << 10;
-    world->journal_bytes = 132u << 10;
+    world->journal_bytes = 260u << 10;
     world->slot_bytes = 24u << 10;
     world->extent_bytes = 64u << 10;
     world->batch_bytes_max = 6000;
@@ -531,12 +539,36 @@ void world_settle(struct world *world)
         world->now_ns += 2000000;
         world_step(world);
     }
+    for (uint32_t i = 0; i < world->partition_count && !mr_sim_disk_is_cut(world->machine); i++) {
+        const struct world_partition *p = &world->partition[i];
+        if (mr_load_relaxed(&p->head->durable) == p->end)
+            continue;
+        fprintf(stderr, "MR_SEED=%llu %s: durable %llu, end %llu, %u tasks, %u writes waiting, %u in flight\n", (unsigned long long)world->seed,
+                p->path, (unsigned long long)mr_load_relaxed(&p->head->durable), (unsigned long long)p->end, world->task_count,
+                world->reactor[p->reactor].write_count, mr_sim_disk_in_flight(world->machine));
+        world_failed(__FILE__, __LINE__, "an idle node makes everything durable");
+    }
+    world->is_quiet = false;
+}
+
+void world_drain(struct world *world)
+{
+    bool is_drained = false;
+    world->is_quiet = true;
+    for (uint32_t i = 0; i < 5000 && !is_drained; i++) {
+        is_drained = world->task_count == 0;
+        for (uint32_t r = 0; r < world->reactor_count; r++)
+            is_drained = mr_log_drain(world->reactor[r].log) && is_drained;
+        world->now_ns += 1000000;
+        world_step(world);
+    }
+    world_must(is_drained);
     world->is_quiet = false;
 }
 
 /* Start. */
 
-static uint32_t live_extents(struct world_partition *p, struct mr_log_live_extent *live)
+uint32_t world_live_extents(struct world_partition *p, struct mr_log_live_extent *live)
 {
     uint64_t first = mr_load_relaxed(&p->head->directory_first), last = mr_load_relaxed(&p->head->tail_sequence);
     uint32_t count = 0;
@@ -578,9 +610,9 @@ static int adopt(struct world *world, struct world_partition *p, struct partitio
     struct mr_log_live_extent live[MR_HEAD_DIRECTORY_COUNT];
     struct mr_log_recovered adopted;
     struct millrace_error err = {0};
-    uint32_t count = live_extents(p, live), closed_count = 0;
+    uint32_t count = world_live_extents(p, live), closed_count = 0;
     unlink_others(p, live, count);
-    int rc = mr_adopt_partition(p->head, &p->topic_id, 0, &world->boot_id, live, count, &allocator, &adopted, &err);
+    int rc = mr_adopt_partition(p->head, &p->topic_id, 0, &world->boot_id, live, count, &world_allocator, &adopted, &err);
     if (rc != 0 && count == 0) /* nothing was appended since it was recovered */
         return recover(world, p, start);
     if (rc != 0)
@@ -596,7 +628,7 @@ static int adopt(struct world *world, struct world_partition *p, struct partitio
     if (rc != 0 && !mr_sim_disk_is_cut(world->machine))
         fprintf(stderr, "MR_SEED=%llu %s\n", (unsigned long long)world->seed, err.text);
     if (rc != 0) {
-        mr_adopt_release(&allocator, &adopted);
+        mr_adopt_release(&world_allocator, &adopted);
         return rc;
     }
     start->segments = take(NULL, (closed_count + adopted.segment_count + 1) * sizeof *start->segments);
@@ -612,6 +644,7 @@ static int adopt(struct world *world, struct world_partition *p, struct partitio
     free(closed);
     uint64_t checked = 0;
     check_recovered(world, NULL, p, &adopted, p->end, &checked);
+    world_must(check_memory(p, &adopted));
     start->recovered = adopted;
     start->recovered.segments = start->segments;
     start->recovered.segment_count = segments;
@@ -699,7 +732,7 @@ static bool try_start(struct world *world, bool adopting)
     world->reactor_count = 1 + (uint32_t)draw(world, WORLD_REACTORS_MAX);
     for (uint32_t r = 0; ok && r < world->reactor_count; r++) {
         struct world_reactor *reactor = &world->reactor[r];
-        struct mr_log_options options = {.reactor = r, .directory_count = world->directory_count, .allocator = allocator,
+        struct mr_log_options options = {.reactor = r, .directory_count = world->directory_count, .allocator = world_allocator,
                                          .random_seed = mr_random_next(&world->random), .flush_ns = FLUSH_NS, .mark_ns = MARK_NS,
                                          .commit_bytes_max = 64u << 10};
         for (uint32_t d = 0; ok && d < world->directory_count; d++) {
@@ -720,7 +753,7 @@ static bool try_start(struct world *world, bool adopting)
     for (uint32_t i = 0; i < world->partition_count; i++)
         if (start[i].adopted) {
             start[i].recovered.segments = start[i].segments;
-            mr_adopt_release(&allocator, &start[i].recovered);
+            mr_adopt_release(&world_allocator, &start[i].recovered);
         }
     world->has_adopted = adopting;
     if (ok && !adopting)

@@ -21,6 +21,9 @@
 #define world_must(condition) ((condition) ? (void)0 : world_failed(__FILE__, __LINE__, #condition))
 _Noreturn void world_failed(const char *file, int line, const char *condition);
 
+/** > 0 with --mutant: a rule of recovery is switched off, the run must fail (and then exits 0). */
+extern int mr_recover_mutant;
+
 struct world_record {
     uint32_t id; /* running number of the partition, never used twice */
     int32_t sequence;
@@ -127,6 +130,13 @@ void world_step(struct world *world);
 /** Steps without appends until nothing is left to do, then idle long enough for marks. */
 void world_settle(struct world *world);
 
+/** A clean stop up to the point where clean-shutdown may be written: everything is in place, segments are cut. */
+void world_drain(struct world *world);
+
+/** Live extents as a killed daemon's head names them. @return how many of MR_HEAD_DIRECTORY_COUNT */
+uint32_t world_live_extents(struct world_partition *p, struct mr_log_live_extent *live);
+extern const struct mr_allocator world_allocator;
+
 /** The process dies; memory and disk stay. */
 void world_kill(struct world *world);
 /** Power goes: memory too. Also right after world_kill(). */
@@ -143,6 +153,7 @@ struct world_image {
     uint32_t said_count;
     uint64_t records_checked;
     const char *what; /* is wrong; static */
+    bool with_verify;
 };
 
 enum image_result {
@@ -150,6 +161,7 @@ enum image_result {
     IMAGE_CUT,      /* power went again meanwhile */
     IMAGE_DETECTED, /* something was reported offline */
     IMAGE_SAID,     /* records that had been acknowledged are gone, but not silently */
+    IMAGE_VERIFY,   /* a closed segment is damaged, and a walk over it says so */
     IMAGE_BAD,
 };
 
@@ -159,6 +171,11 @@ enum image_result image_check(struct world_image *image, bool was_damaged);
 /** Compare what recovery says of one partition, and its files, with what was done to it. */
 void check_recovered(const struct world *world, struct mr_sim_disk_machine *machine, const struct world_partition *partition,
                      const struct mr_log_recovered *recovered, uint64_t acked_end, uint64_t *records_checked);
+
+bool check_verify(struct mr_sim_disk_machine *machine, const struct world_partition *partition, const struct mr_log_recovered *recovered);
+
+/** Do adopted extents hold, record by record, what was appended? */
+bool check_memory(const struct world_partition *partition, const struct mr_log_recovered *adopted);
 
 void world_value(const struct world_partition *partition, const struct world_record *record, uint8_t *value);
 void world_reach(enum world_state state);
