@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/node/datadir.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "dataplane/node/topic.h"
+#include "shm/base/bits.h"
 #include "shm/base/logging.h"
 
 #define LOCK_WAIT_MS 5000
@@ -160,17 +162,40 @@ static int check_meta(struct mr_datadir *directory, int64_t broker_id, const cha
     return 0;
 }
 
+/* Files of something else, and nothing that says they are ours: not a place to put more. What a first start leaves that died early is. */
+static bool is_foreign(const char *path)
+{
+    static const char *const ours[] = {".", "..", ".lock", "lost+found", "meta.properties.tmp"};
+    bool marked = false, other = false;
+    DIR *folder = opendir(path);
+    for (struct dirent *entry = folder != NULL ? readdir(folder) : NULL; entry != NULL; entry = readdir(folder)) {
+        bool known = false;
+        marked |= strcmp(entry->d_name, "meta.properties") == 0;
+        for (uint32_t i = 0; i < MR_COUNT_OF(ours); i++)
+            known |= strcmp(entry->d_name, ours[i]) == 0;
+        other |= !known;
+    }
+    if (folder != NULL)
+        closedir(folder);
+    return other && !marked;
+}
+
 int mr_datadir_open(struct mr_datadir *directory, const char *path, int64_t broker_id, struct millrace_error *err)
 {
     char *text = NULL, meta[256], id[33];
+    struct stat st;
     memset(directory, 0, sizeof *directory);
     directory->lock_fd = -1;
     if (snprintf(directory->path, sizeof directory->path, "%s", path) >= (int)sizeof directory->path)
         return mr_err(err, ENAMETOOLONG, "log.dirs: '%.60s...' is longer than %zu bytes", path, sizeof directory->path - 1);
     if (mkdir(path, 0700) != 0 && errno != EEXIST)
         return mr_err(err, errno, "cannot make data directory '%s': %s; make it yourself, or name another with --data", path, strerror(errno));
+    if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode))
+        return mr_err(err, ENOTDIR, "data directory '%s': %s; name a directory with --data", path, strerror(ENOTDIR));
     if (access(path, R_OK | W_OK | X_OK) != 0)
         return mr_err(err, errno, "cannot write to data directory '%s': %s; check owner and mode, or name another with --data", path, strerror(errno));
+    if (is_foreign(path))
+        return mr_err(err, EINVAL, "'%s' is not a Millrace data directory: it holds other files and no meta.properties; name an empty one with --data", path);
     int rc = lock(directory, err);
     if (rc != 0)
         return rc;

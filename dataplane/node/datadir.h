@@ -24,7 +24,7 @@ struct mr_datadir {
 
 /**
  * Make or check one directory and lock it. Waits up to 5 s for a dead daemon's last I/O.
- * @return 0; -EACCES, -EINVAL (of another node), -EBUSY (a daemon that lives; the message has its pid), -EIO, with a message
+ * @return 0; -EACCES, -EINVAL (of another node, or not ours), -ENOTDIR, -EBUSY (a daemon that lives; the message has its pid), -EIO, with a message
  */
 int mr_datadir_open(struct mr_datadir *directory, const char *path, int64_t broker_id, struct millrace_error *err) MR_MUST_USE;
 void mr_datadir_close(struct mr_datadir *directory);
