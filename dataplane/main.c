@@ -167,8 +167,12 @@ static int start_reactor(struct node *node, uint32_t r, struct millrace_error *e
     int rc = open_disk(node, DISK_DEPTH, r == 0, &options.disk, err);
     for (uint32_t d = 0; d < node->config.log_dirs.count && rc == 0; d++) {
         struct mr_log_journal *journal = &options.log.journal[d];
+        options.directory_path[d] = node->config.log_dirs.item[d];
         rc = mr_journal_create(node->cold_disk, node->config.log_dirs.item[d], r, node->registry.generation, (uint64_t)node->config.journal_bytes,
                                mr_random_next(&random), journal, err);
+        if (rc == 0 && r == 0 && !mr_disk_is_direct(node->cold_disk, journal->file))
+            mr_say_info("disk: the file system of '%s' refuses O_DIRECT: buffered writes and flushes instead, with a copy more and slower acks",
+                        node->config.log_dirs.item[d]);
         journal->staging_bytes = STAGING_BYTES;
         journal->staging = rc == 0 ? aligned_alloc(2u << 20, STAGING_BYTES) : NULL;
         if (rc == 0 && journal->staging == NULL)
@@ -264,6 +268,8 @@ static int start(struct node *node, struct millrace_error *err)
         rc = mr_memory_open(&node->memory, node->config.hugepages, &node->directories[0].id, (uint64_t)node->config.extent_bytes, err);
     if (rc == 0)
         rc = mr_disk_threads_open(&node->cold_disk, 1, 1, err);
+    if (rc == 0 && getenv(MR_FAULTS_VARIABLE) != NULL)
+        rc = mr_disk_faulty_open(&node->cold_disk, node->cold_disk, getenv(MR_FAULTS_VARIABLE), err);
     if (rc == 0)
         rc = mr_registry_open(&node->registry, &node->directories[0], &node->config, node->reactor_count, err);
     if (rc == 0)

@@ -66,8 +66,8 @@ static MR_COLD void go_offline(struct mr_reactor *reactor, const struct mr_log_a
             reactor_fail_waiting(reactor, partition, MR_COMPLETION_OFFLINE, UINT64_MAX);
     }
     if (action->partition == NULL)
-        mr_say_error("log directory %u is offline after a failed write (error %d): its partitions take no records and acknowledge none; "
-                     "check the disk, then restart millraced", action->directory, -action->result);
+        mr_say_error("log directory '%s' is offline, a write to it failed: %s; its partitions take no records and acknowledge none: check the disk "
+                     "(dmesg), then restart millraced", reactor->options.directory_path[action->directory], strerror(-action->result));
 }
 
 static void carry_out(struct mr_reactor *reactor, const struct mr_log_action *action)

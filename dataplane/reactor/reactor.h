@@ -100,6 +100,7 @@ struct mr_reactor_options {
     uint64_t delivery_timeout_ms;
     struct mr_clock *clock;
     struct mr_disk *disk;
+    const char *directory_path[MR_LOG_DIRECTORIES_MAX]; /* log.dirs, to be named in messages; outlive the reactor */
     struct mr_log_options log;
     struct mr_mailbox *messages; /* struct mr_reactor_message; received */
     struct mr_mailbox *answers;  /* struct mr_log_event from the steward; received */
