@@ -182,12 +182,16 @@ static void unname_ahead(struct mr_partition *p)
     }
 }
 
-/* No file takes the segment's bytes for want of disk space: go on only while memory and journal hold them easily. */
+/* No file takes the bytes for want of disk space: go on only while memory and journal hold them easily. A segment before the tail that has no
+ * room keeps its bytes in memory already: nothing more is taken then. */
 static bool no_space(const struct mr_partition *p, bool new_segment)
 {
     const struct log_segment *s = p->tail;
 
-    if (s == NULL || s->file_state != LOG_FILE_NO_SPACE)
+    for (uint32_t i = p->open_first; i + 1 < p->segment_count; i++)
+        if (p->segment[i]->no_space)
+            return true;
+    if (s == NULL || !s->no_space)
         return false;
     return new_segment || (log_has_tail(p) && log_extent_at(p, p->tail_sequence)->data_window > s->data.placed);
 }

@@ -71,6 +71,7 @@ struct log_segment {
     uint8_t file_state; /* enum log_file_state */
     bool rolled, closing, closed;
     bool close_pending; /* the action is to be emitted */
+    bool no_space;      /* the last request for room failed for want of disk space; also while it is asked again */
     struct mr_log_producer_state *snapshot; /* at its end, for CLOSE_SEGMENT; NULL: none */
     uint32_t snapshot_count;
     struct log_segment *next_deleted;

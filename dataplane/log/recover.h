@@ -73,7 +73,7 @@ int mr_journals_retire(struct mr_disk *disk, const char *directory, uint64_t bef
 int mr_journal_spares(struct mr_disk *disk, const char *directory, uint32_t wanted, uint64_t bytes, struct millrace_error *err) MR_MUST_USE;
 
 /**
- * Create (or take a spare for) the journal file of a reactor for this start: allocated, zeroed at least ahead of its first use, block 0
+ * Create (or take a spare for) the journal file of a reactor for this start: allocated (zeroed, when there is time for it), block 0
  * written, file and directory synced. @param journal filled in but for the staging memory
  */
 int mr_journal_create(struct mr_disk *disk, const char *directory, uint32_t reactor, uint64_t generation, uint64_t bytes, uint64_t salt,

@@ -110,8 +110,11 @@ void mr_log_segment_event(struct mr_partition *p, const struct mr_log_event *eve
         s->side_file = event->side_file;
         s->allocated_bytes = event->allocated_bytes;
         s->file_state = LOG_FILE_READY;
+        s->no_space = false;
         if (s->rolled)
             mr_log_segment_placed(p, s); /* perhaps only the closing was left */
+        if (s->close_pending)
+            mr_log_pend(p, LOG_PENDING_SEGMENT); /* it waited for this allocation */
         mr_log_unblock(p);
         break;
     case MR_LOG_EVENT_SEGMENT_FAILED:
@@ -120,6 +123,9 @@ void mr_log_segment_event(struct mr_partition *p, const struct mr_log_event *eve
             break;
         }
         s->file_state = LOG_FILE_NO_SPACE;
+        s->no_space = true;
+        if (s->close_pending)
+            mr_log_pend(p, LOG_PENDING_SEGMENT);
         if (!list_is_linked(&p->no_space))
             mr_log_timer(&log->no_space, &p->no_space, &p->no_space_due_ns, log->now_ns + MR_LOG_SPACE_RETRY_NS);
         break;
