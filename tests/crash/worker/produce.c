@@ -99,7 +99,8 @@ static void take_ack(struct publisher *p, const struct millrace_ack *ack)
         return;
     }
     uint64_t *expected = &p->acked_next[ack->partition], end = ack->first_sequence + ack->count;
-    if (ack->error != 0 && -ack->error == p->options->allow) { /* may overtake those that wait for the disk */
+    bool allowed = -ack->error == p->options->allow || (p->options->allow != 0 && ack->error == -ETIMEDOUT);
+    if (ack->error != 0 && allowed) { /* may overtake those that wait for the disk */
         struct millrace_ack refused = *ack;
         refused.base_offset = -ack->error == ENOSPC ? WORKER_REFUSED : WORKER_UNKNOWN;
         p->refused += ack->count;
