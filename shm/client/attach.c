@@ -96,8 +96,8 @@ void mr_client_hang_up(struct millrace_client *client)
     }
 }
 
-MR_CLIENT_EXPORT int millrace_attach(struct millrace_client **result, const char *socket_path, const struct millrace_client_options *options,
-                                     struct millrace_error *err)
+MR_CLIENT_EXPORT int millrace_attach(struct millrace_client **result, const char *socket_path,
+                                     const struct millrace_client_options *options, struct millrace_error *err)
 {
     *result = NULL;
     if (err != NULL)
@@ -117,7 +117,8 @@ MR_CLIENT_EXPORT int millrace_attach(struct millrace_client **result, const char
     client->options.name = client->name;
     client->has_membarrier = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
 
-    uint64_t until_ns = mr_client_now_ns() + (uint64_t)(client->options.attach_timeout_ms > 0 ? client->options.attach_timeout_ms : 0) * 1000000u;
+    uint64_t until_ns =
+        mr_client_now_ns() + (uint64_t)(client->options.attach_timeout_ms > 0 ? client->options.attach_timeout_ms : 0) * 1000000u;
     for (;;) {
         rc = mr_client_greet(client, MR_CLIENT_REQUEST_MS, err);
         if (rc == 0 || mr_client_now_ns() >= until_ns || (rc != -ENOENT && rc != -ECONNREFUSED && rc != -ENOTCONN))
@@ -171,8 +172,8 @@ MR_CLIENT_EXPORT int millrace_topic_create(struct millrace_client *client, const
     strcpy(request.topic, topic);
     if (config != NULL)
         strcpy(request.config, config);
-    return mr_client_request(client, &request.header, sizeof request, MR_MESSAGE_TOPIC_CREATE, &reply, MR_MESSAGE_DONE, sizeof reply.done, fds,
-                             &fd_count, MR_CLIENT_REQUEST_MS, err);
+    return mr_client_request(client, &request.header, sizeof request, MR_MESSAGE_TOPIC_CREATE, &reply, MR_MESSAGE_DONE, sizeof reply.done,
+                             fds, &fd_count, MR_CLIENT_REQUEST_MS, err);
 }
 
 MR_CLIENT_EXPORT int millrace_topic_list(struct millrace_client *client, char **json, struct millrace_error *err)
@@ -183,8 +184,8 @@ MR_CLIENT_EXPORT int millrace_topic_list(struct millrace_client *client, char **
     struct mr_message_topic_list request;
 
     *json = NULL;
-    int rc = mr_client_request(client, &request.header, sizeof request, MR_MESSAGE_TOPIC_LIST, &reply, MR_MESSAGE_LIST, sizeof reply.list, fds,
-                               &fd_count, MR_CLIENT_REQUEST_MS, err);
+    int rc = mr_client_request(client, &request.header, sizeof request, MR_MESSAGE_TOPIC_LIST, &reply, MR_MESSAGE_LIST, sizeof reply.list,
+                               fds, &fd_count, MR_CLIENT_REQUEST_MS, err);
     if (rc != 0)
         return rc;
     if (fd_count != 1 || reply.list.bytes > (1u << 30)) {

@@ -97,8 +97,8 @@ static void gather(struct millrace_producer *producer, struct mr_client_ring *ri
             uint8_t *frame = mr_ring_at(&ring->ring, position);
             uint64_t wire, same;
             memcpy(&wire, frame + MR_RING_WORD_BYTES, sizeof wire);
-            /* Answered, or its daemon is dead: nobody else looks at it. We must not find it again, also not one that was refused for good: its
-             * number goes to another record. */
+            /* Answered, or its daemon is dead: nobody else looks at it. We must not find it again, also not one that was refused for good:
+             * its number goes to another record. */
             mr_store_relaxed(mr_ring_word_at(&ring->ring, position), mr_frame_word(bytes, MR_FRAME_PAD, 0, 0));
             if (!mr_sequences_is_settled(&state->numbers, wire)) {
                 uint64_t sequence = mr_sequences_of_wire(&state->numbers, wire, 1, &same);
@@ -139,7 +139,7 @@ static void renumber(struct mr_producer_partition *state)
     uint64_t wire = state->accepted_end;
 
     if (!state->has_expected)
-        return; /* only NOT_OWNER: the numbers are as good as before */
+        return;                                            /* only NOT_OWNER: the numbers are as good as before */
     uint64_t ahead = (state->expected - wire) & INT32_MAX; /* it counts modulo 2^31 */
     if (ahead < 1u << 30)
         wire += ahead;

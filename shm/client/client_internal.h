@@ -53,12 +53,12 @@ struct millrace_client {
     struct mr_client_ring **by_reactor; /* [reactor_count], NULL where we have no ring */
     uint32_t reactor_count;
     enum mr_client_state state;
-    bool progressed; /* since the last look at the clock */
-    bool choked;     /* a producer's acks are not being collected: leave completions where they are */
-    bool collecting; /* a flush is under way: no producer chokes */
-    bool fences;     /* fence after each commit, there is no membarrier */
-    bool closing;    /* the daemon said CLOSING */
-    uint32_t held;   /* partitions that wait with refused frames: no ring space is reused (ring.h R4) */
+    bool progressed;            /* since the last look at the clock */
+    bool choked;                /* a producer's acks are not being collected: leave completions where they are */
+    bool collecting;            /* a flush is under way: no producer chokes */
+    bool fences;                /* fence after each commit, there is no membarrier */
+    bool closing;               /* the daemon said CLOSING */
+    uint32_t held;              /* partitions that wait with refused frames: no ring space is reused (ring.h R4) */
     int socket, wake, doorbell; /* -1 while AWAY */
     struct millrace_producer *producers;
     struct millrace_consumer *consumers;

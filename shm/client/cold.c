@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is not in memory any more is read from its segment file, in the caller's thread, with O_DIRECT where the file system has it. The
- * daemon says how far the file is durable in place; behind that the records are in live extents, so a reader goes on there without a gap. */
+ * daemon says how far the file is durable in place; behind that the records are in live extents, so a reader goes on there gaplessly. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -7,7 +7,8 @@
 #include "shm/batch/headers.h"
 
 /* Begin with a batch. @return 1: it has records for us; 0: skipped; -EBADMSG and so on */
-static int open_batch(struct millrace_consumer *consumer, struct mr_reader *reader, const uint8_t *batch, uint64_t available_bytes, bool is_live)
+static int open_batch(struct millrace_consumer *consumer, struct mr_reader *reader, const uint8_t *batch, uint64_t available_bytes,
+                      bool is_live)
 {
     int rc = mr_batch_iterator_init(&reader->batch, batch, available_bytes);
 
@@ -161,8 +162,8 @@ static inline void begin_poll(struct millrace_consumer *consumer)
             mr_reader_unpin(reader, false);
         else if (mr_unlikely(reader->state != MR_READER_LIVE && (reader->pinned[0] | reader->pinned[1]) != 0))
             mr_reader_unpin(reader, true);
-        /* What is left of a batch in the private buffer is given out in this poll: the buffer is taken. A batch that ended with the poll before
-         * has nothing left; to take the buffer for it would wait for a poll that never comes while this one waits. */
+        /* What is left of a batch in the private buffer is given out in this poll: the buffer is taken. A batch that ended with the poll
+         * before has nothing left; to take the buffer for it would wait for a poll that never comes while this one waits. */
         if (mr_unlikely(reader->in_batch && reader->batch.left > 0 && reader->buffer_poll != 0))
             reader->buffer_poll = consumer->poll_count;
     }
@@ -245,7 +246,8 @@ static MR_COLD bool arm_all(struct millrace_consumer *consumer)
     return all;
 }
 
-MR_CLIENT_EXPORT MR_HOT int millrace_consumer_poll(struct millrace_consumer *consumer, struct millrace_record *records, uint32_t max, int timeout_ms)
+MR_CLIENT_EXPORT MR_HOT int millrace_consumer_poll(struct millrace_consumer *consumer, struct millrace_record *records, uint32_t max,
+                                                   int timeout_ms)
 {
     struct millrace_client *client = consumer->client;
     struct mr_wait wait;
@@ -253,8 +255,8 @@ MR_CLIENT_EXPORT MR_HOT int millrace_consumer_poll(struct millrace_consumer *con
 
     if (mr_unlikely(max == 0))
         return 0;
-    begin_poll(consumer);
     for (;;) {
+        begin_poll(consumer); /* also after a sweep that gave out nothing: so nothing is in the caller's hands */
         int rc = sweep(consumer, records, max);
         if (mr_likely(rc != 0))
             return rc;
@@ -283,8 +285,8 @@ MR_CLIENT_EXPORT MR_HOT int millrace_consumer_poll(struct millrace_consumer *con
     }
 }
 
-MR_CLIENT_EXPORT int millrace_consumer_copy(struct millrace_consumer *consumer, void *values, size_t value_bytes, struct millrace_meta *meta,
-                                            uint32_t max)
+MR_CLIENT_EXPORT int millrace_consumer_copy(struct millrace_consumer *consumer, void *values, size_t value_bytes,
+                                            struct millrace_meta *meta, uint32_t max)
 {
     uint8_t *into = values;
     uint32_t count = 0;
@@ -324,8 +326,10 @@ MR_CLIENT_EXPORT int millrace_consumer_copy(struct millrace_consumer *consumer, 
             }
             memcpy(into + (uint64_t)count * value_bytes, record.value, value_bytes);
             if (meta != NULL)
-                meta[count] = (struct millrace_meta){.offset = (uint64_t)record.offset, .timestamp_ms = record.timestamp_ms,
-                                                     .partition = (int32_t)reader->partition, .value_bytes = (uint32_t)value_bytes};
+                meta[count] = (struct millrace_meta){.offset = (uint64_t)record.offset,
+                                                     .timestamp_ms = record.timestamp_ms,
+                                                     .partition = (int32_t)reader->partition,
+                                                     .value_bytes = (uint32_t)value_bytes};
             count++;
         }
         if (++at >= consumer->reader_count)
@@ -349,7 +353,8 @@ MR_CLIENT_EXPORT int millrace_record_header(const struct millrace_record *record
     for (uint32_t i = 0; i <= index; i++)
         if (mr_record_headers_next(&at, (const uint8_t *)record->internal + record->internal_bytes, &found) != 1)
             return -ENOENT;
-    *header = (struct millrace_header){.key = found.key, .value = found.value_bytes < 0 ? NULL : found.value,
+    *header = (struct millrace_header){.key = found.key,
+                                       .value = found.value_bytes < 0 ? NULL : found.value,
                                        .key_bytes = (uint32_t)found.key_bytes,
                                        .value_bytes = found.value_bytes < 0 ? 0 : (uint32_t)found.value_bytes};
     return 0;

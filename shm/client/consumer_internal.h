@@ -52,15 +52,15 @@ struct mr_reader {
     uint64_t offset;  /* of the next record to give out */
     uint64_t visible; /* as last loaded */
     enum mr_reader_state state;
-    bool in_batch;    /* the iterator has records left */
+    bool in_batch; /* the iterator has records left */
     struct mr_batch_iterator batch;
     uint64_t batch_end; /* offset behind the batch */
     /* LIVE */
     const struct mr_extent_header *extent;
     const uint8_t *window; /* what lies at window_position of the segment */
     uint64_t window_position, window_end;
-    uint64_t position;     /* in the segment: of the next batch */
-    uint64_t sequence;     /* of the extent */
+    uint64_t position; /* in the segment: of the next batch */
+    uint64_t sequence; /* of the extent */
 
     uint32_t partition;
     bool armed;
@@ -85,9 +85,9 @@ struct millrace_consumer {
     struct millrace_client *client;
     struct mr_reader *reader;
     uint32_t reader_count;
-    uint32_t current;    /* whose turn it is */
+    uint32_t current; /* whose turn it is */
     uint64_t poll_count;
-    bool verify;         /* MILLRACE_VERIFY: check the CRC of live batches too */
+    bool verify; /* MILLRACE_VERIFY: check the CRC of live batches too */
     bool lost;
     uint32_t partition_count, number, handle_first;
     uint32_t slot_bytes;
@@ -95,7 +95,7 @@ struct millrace_consumer {
     uint64_t head_bytes;
     _Atomic uint64_t *pins;
     uint64_t pins_bytes;
-    const uint8_t *slots; /* mapped beyond its end: it grows */
+    const uint8_t *slots;                  /* mapped beyond its end: it grows */
     uint64_t slots_map_bytes, slots_bytes; /* the second: as far as it is known to reach */
     int slots_fd;
     struct mr_grave *graves;

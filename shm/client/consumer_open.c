@@ -61,8 +61,8 @@ static int introduce(struct millrace_consumer *consumer, int timeout_ms, struct 
 
     memset(&request, 0, sizeof request);
     strcpy(request.topic, consumer->topic);
-    int rc = mr_client_request(consumer->client, &request.header, sizeof request, MR_MESSAGE_OPEN_CONSUMER, &reply, MR_MESSAGE_CONSUMER_OPENED,
-                               sizeof reply.consumer_opened, fds, &fd_count, timeout_ms, err);
+    int rc = mr_client_request(consumer->client, &request.header, sizeof request, MR_MESSAGE_OPEN_CONSUMER, &reply,
+                               MR_MESSAGE_CONSUMER_OPENED, sizeof reply.consumer_opened, fds, &fd_count, timeout_ms, err);
     if (rc != 0)
         return rc;
     const struct mr_message_consumer_opened *opened = &reply.consumer_opened;
@@ -267,7 +267,8 @@ static int resume(struct millrace_consumer *consumer, struct millrace_error *err
     struct millrace_consumer old = *consumer;
     int rc = introduce(consumer, MR_CLIENT_GREETING_MS, err);
 
-    if (rc == 0 && (memcmp(&old.topic_id, &consumer->topic_id, sizeof old.topic_id) != 0 || consumer->partition_count < old.partition_count))
+    if (rc == 0 &&
+        (memcmp(&old.topic_id, &consumer->topic_id, sizeof old.topic_id) != 0 || consumer->partition_count < old.partition_count))
         rc = mr_err(err, ESTALE, "topic '%s' was deleted and made anew: open a new consumer", consumer->topic);
     if (rc != 0) {
         if (consumer->head != old.head)

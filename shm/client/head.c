@@ -13,7 +13,8 @@ int mr_head_map(int fd, uint32_t partition_count, const struct mr_head **head, u
     if (fstat(fd, &st) != 0)
         return mr_err(err, errno, "a topic's head: %s", strerror(errno));
     if (partition_count == 0 || partition_count > MR_PARTITIONS_MAX || (uint64_t)st.st_size < mr_head_bytes(partition_count))
-        return mr_err(err, EPROTO, "a topic's head of %llu bytes cannot hold %u partitions", (unsigned long long)st.st_size, partition_count);
+        return mr_err(err, EPROTO, "a topic's head of %llu bytes cannot hold %u partitions", (unsigned long long)st.st_size,
+                      partition_count);
     void *memory = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (memory == MAP_FAILED)
         return mr_err(err, errno, "mapping a topic's head: %s", strerror(errno));

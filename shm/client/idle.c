@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SPIN_ROUNDS 64     /* between two looks at the clock */
+#define SPIN_ROUNDS 64 /* between two looks at the clock */
 #define SPIN_NS     20000u
 #define YIELD_NS    200000u
 

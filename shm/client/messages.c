@@ -96,8 +96,10 @@ int mr_client_request(struct millrace_client *client, struct mr_message_header *
             rc = take_push(client, reply, fds, *fd_count);
             *fd_count = 0;
             if (rc != 0)
-                return mr_err(err, -rc, "the broker at '%s' sent a message that this library does not understand, or whose memory it "
-                              "cannot map: %s", client->path, strerror(-rc));
+                return mr_err(err, -rc,
+                              "the broker at '%s' sent a message that this library does not understand, or whose memory it "
+                              "cannot map: %s",
+                              client->path, strerror(-rc));
             continue;
         }
         if (rc >= 0 && reply->header.request == number)

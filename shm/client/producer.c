@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Claim, fill, commit. The hot half of a producer: for a plain value it touches the frame's own lines, the claim's entry, and a line or two of
- * private numbers. */
+/* Claim, fill, commit. The hot half of a producer: for a plain value it touches the frame's own lines, the claim's entry, and a line or
+ * two of private numbers. */
 #include "shm/client/producer_internal.h"
 
 #include <string.h>
@@ -63,8 +63,8 @@ static MR_COLD int make_room(struct millrace_producer *producer, struct mr_produ
 }
 
 /* @param claim the new entry. @return the frame in memory, or NULL with *error set. Hot. */
-static inline uint8_t *claim_frame(struct millrace_producer *producer, uint32_t partition, uint32_t frame_bytes, uint32_t kind, uint32_t trailing,
-                                   int *error)
+static inline uint8_t *claim_frame(struct millrace_producer *producer, uint32_t partition, uint32_t frame_bytes, uint32_t kind,
+                                   uint32_t trailing, int *error)
 {
     struct mr_producer_partition *state = &producer->partition[partition];
     struct mr_client_ring *ring = state->ring;
@@ -100,8 +100,8 @@ static inline uint8_t *claim_value(struct millrace_producer *producer, uint64_t 
         return NULL;
     }
     uint32_t frame_bytes = (uint32_t)mr_align_up(MR_FRAME_HEADER_BYTES + value_bytes, MR_FRAME_ALIGN);
-    uint8_t *frame = claim_frame(producer, partition, frame_bytes, MR_FRAME_VALUE,
-                                 frame_bytes - MR_FRAME_HEADER_BYTES - (uint32_t)value_bytes, error);
+    uint8_t *frame =
+        claim_frame(producer, partition, frame_bytes, MR_FRAME_VALUE, frame_bytes - MR_FRAME_HEADER_BYTES - (uint32_t)value_bytes, error);
     return frame != NULL ? frame + MR_FRAME_HEADER_BYTES : NULL;
 }
 
@@ -109,7 +109,9 @@ static struct mr_record_header header_of(const struct millrace_header *header)
 {
     bool is_null = header->value == NULL && header->value_bytes == 0;
 
-    return (struct mr_record_header){.key = header->key, .value = header->value, .key_bytes = (int32_t)header->key_bytes,
+    return (struct mr_record_header){.key = header->key,
+                                     .value = header->value,
+                                     .key_bytes = (int32_t)header->key_bytes,
                                      .value_bytes = is_null ? -1 : (int32_t)header->value_bytes};
 }
 
@@ -147,9 +149,11 @@ static uint8_t *claim_record(struct millrace_producer *producer, struct record *
     if (frame == NULL)
         return NULL;
     struct mr_frame_record *body = (struct mr_frame_record *)(void *)(frame + MR_FRAME_HEADER_BYTES);
-    *body = (struct mr_frame_record){.timestamp_ms = record->timestamp_ms, .value_bytes = record->is_null ? -1 : (int32_t)record->value_bytes,
+    *body = (struct mr_frame_record){.timestamp_ms = record->timestamp_ms,
+                                     .value_bytes = record->is_null ? -1 : (int32_t)record->value_bytes,
                                      .key_bytes = record->key != NULL ? (int32_t)record->key_bytes : -1,
-                                     .headers_bytes = (uint32_t)headers_bytes, .header_count = record->header_count};
+                                     .headers_bytes = (uint32_t)headers_bytes,
+                                     .header_count = record->header_count};
     uint8_t *value = (uint8_t *)(body + 1);
     uint8_t *at = value + record->value_bytes;
     if (record->key_bytes > 0)
@@ -176,9 +180,13 @@ MR_CLIENT_EXPORT MR_HOT int millrace_producer_claim(struct millrace_producer *pr
     } else {
         if (options->size_bytes < offsetof(struct millrace_record_options, header_count) + sizeof options->header_count)
             return -EINVAL;
-        struct record record = {.key = options->key, .headers = options->headers, .value_bytes = value_bytes,
-                                .key_bytes = options->key != NULL ? options->key_bytes : 0, .header_count = options->header_count,
-                                .partition = options->partition, .timestamp_ms = options->timestamp_ms};
+        struct record record = {.key = options->key,
+                                .headers = options->headers,
+                                .value_bytes = value_bytes,
+                                .key_bytes = options->key != NULL ? options->key_bytes : 0,
+                                .header_count = options->header_count,
+                                .partition = options->partition,
+                                .timestamp_ms = options->timestamp_ms};
         value = claim_record(producer, &record, &error);
     }
     if (mr_unlikely(value == NULL))
@@ -289,7 +297,8 @@ MR_CLIENT_EXPORT void millrace_producer_abort(struct millrace_producer *producer
     trim_claims(producer);
 }
 
-MR_CLIENT_EXPORT MR_HOT int millrace_producer_publish(struct millrace_producer *producer, const struct millrace_record *records, uint32_t count)
+MR_CLIENT_EXPORT MR_HOT int millrace_producer_publish(struct millrace_producer *producer, const struct millrace_record *records,
+                                                      uint32_t count)
 {
     uint32_t taken = 0;
     int error = 0;
@@ -298,9 +307,14 @@ MR_CLIENT_EXPORT MR_HOT int millrace_producer_publish(struct millrace_producer *
         return -EINVAL; /* these would be committed before claims that are older */
     for (; taken < count; taken++) {
         const struct millrace_record *given = &records[taken];
-        struct record record = {.key = given->key, .headers = given->headers, .value_bytes = given->value != NULL ? given->value_bytes : 0,
-                                .key_bytes = given->key != NULL ? given->key_bytes : 0, .header_count = given->header_count,
-                                .partition = given->partition, .timestamp_ms = given->timestamp_ms, .is_null = given->value == NULL};
+        struct record record = {.key = given->key,
+                                .headers = given->headers,
+                                .value_bytes = given->value != NULL ? given->value_bytes : 0,
+                                .key_bytes = given->key != NULL ? given->key_bytes : 0,
+                                .header_count = given->header_count,
+                                .partition = given->partition,
+                                .timestamp_ms = given->timestamp_ms,
+                                .is_null = given->value == NULL};
         uint8_t *value = claim_record(producer, &record, &error);
         if (mr_unlikely(value == NULL))
             break;

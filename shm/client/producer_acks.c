@@ -58,8 +58,12 @@ void mr_producer_tell(struct millrace_producer *producer, uint32_t partition, ui
     if (mr_unlikely(producer->ack_next - producer->ack_first == producer->ack_room && !grow_acks(producer)))
         return; /* no memory even for that: the record is settled, its ack is not told */
     producer->acks[producer->ack_next++ & (producer->ack_room - 1)] =
-        (struct millrace_ack){.first_sequence = sequence, .count = (uint32_t)count, .partition = (int32_t)partition, .base_offset = offset,
-                              .durability = (enum millrace_durability)durability, .error = error};
+        (struct millrace_ack){.first_sequence = sequence,
+                              .count = (uint32_t)count,
+                              .partition = (int32_t)partition,
+                              .base_offset = offset,
+                              .durability = (enum millrace_durability)durability,
+                              .error = error};
     if (mr_unlikely(producer->ack_next - producer->ack_first >= MR_ACKS_KEPT && !producer->client->collecting))
         producer->client->choked = true;
 }

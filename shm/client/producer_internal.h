@@ -10,8 +10,8 @@
  *                              in a ring -> backlog                                 (the daemon died)
  *                   claimed -> backlog                                              (committed while its partition is blocked)
  *
- * Two numbers name a record: `sequence`, given at commit and told to the application, and its `wire` number, which the daemon sees. They differ
- * because a record that the daemon refuses for good was never appended, so that its wire number goes to the next one.
+ * Two numbers name a record: `sequence`, given at commit and told to the application, and its `wire` number, which the daemon sees. They
+ * differ because a record that the daemon refuses for good was never appended, so that its wire number goes to the next one.
  *
  * P1  The daemon appends wire numbers one by one, and says what it expects when another one comes. So after a refusal the partition is
  *     blocked, and every frame of it in the rings is waited for. Then those refused at or behind what is expected are numbered anew from
@@ -64,20 +64,20 @@ struct mr_sequences {
     uint64_t old_delta; /* below the first shift */
     uint32_t shift_count, shift_room;
     uint32_t early_count, early_room;
-    struct mr_sequence_shift *shift;  /* ascending */
-    struct mr_sequence_range *early;  /* ascending, apart: answered above `settled` */
+    struct mr_sequence_shift *shift; /* ascending */
+    struct mr_sequence_range *early; /* ascending, apart: answered above `settled` */
 };
 
 struct mr_producer_partition {
     struct mr_client_ring *ring; /* of its owner; NULL: not known */
     struct mr_sequences numbers;
-    uint64_t in_rings;           /* committed, not answered */
+    uint64_t in_rings; /* committed, not answered */
     uint32_t handle;
-    bool blocked;                /* refused > 0 or a backlog: commits go behind it, claims wait */
+    bool blocked; /* refused > 0 or a backlog: commits go behind it, claims wait */
     bool has_expected;
-    uint64_t expected;           /* P1, modulo 2^31 */
-    uint64_t accepted_end;       /* wire: the daemon has taken everything below */
-    uint64_t refused;            /* answered with NOT_OWNER or OUT_OF_ORDER, not collected yet */
+    uint64_t expected;     /* P1, modulo 2^31 */
+    uint64_t accepted_end; /* wire: the daemon has taken everything below */
+    uint64_t refused;      /* answered with NOT_OWNER or OUT_OF_ORDER, not collected yet */
     uint64_t backlog_count;
     struct mr_backlog_entry *backlog, *backlog_last;
 };
@@ -87,14 +87,14 @@ struct millrace_producer {
     struct mr_producer_partition *partition;
     uint32_t partition_count;
     uint32_t record_bytes_max;
-    struct mr_claim *claim; /* [MR_CLAIMS_MAX] */
+    struct mr_claim *claim;           /* [MR_CLAIMS_MAX] */
     uint64_t claim_first, claim_next; /* ordinals of open claims */
-    uint64_t claim_base;    /* ordinal at index 0; moved when none is open, so that the same few entries stay in the cache */
+    uint64_t claim_base;              /* ordinal at index 0; moved when none is open, so that the same few entries stay in the cache */
     uint64_t pending;
-    uint64_t backlog_count; /* of all partitions */
+    uint64_t backlog_count;     /* of all partitions */
     uint32_t current, run_left; /* round robin */
-    bool lost;              /* the daemon does not take us back */
-    uint64_t failed;        /* records, since the last flush */
+    bool lost;                  /* the daemon does not take us back */
+    uint64_t failed;            /* records, since the last flush */
 
     struct millrace_ack *acks; /* a queue: ack_first .. ack_next, modulo ack_room, a power of two */
     uint64_t ack_first, ack_next, ack_room;

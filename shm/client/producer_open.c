@@ -52,16 +52,19 @@ static int take_options(struct millrace_producer *producer, const struct millrac
 /* OPEN_PRODUCER, first or again. @param reply what the daemon said */
 static int introduce(struct millrace_producer *producer, bool resume, int timeout_ms, union mr_message *reply, struct millrace_error *err)
 {
-    struct mr_message_open_producer request = {.acks = (uint32_t)producer->acks_wanted, .submission_bytes = producer->submission_bytes,
-                                               .idempotent = producer->idempotent, .resume = resume && producer->idempotent,
-                                               .producer_id = producer->producer_id, .producer_epoch = producer->producer_epoch};
+    struct mr_message_open_producer request = {.acks = (uint32_t)producer->acks_wanted,
+                                               .submission_bytes = producer->submission_bytes,
+                                               .idempotent = producer->idempotent,
+                                               .resume = resume && producer->idempotent,
+                                               .producer_id = producer->producer_id,
+                                               .producer_epoch = producer->producer_epoch};
     int fds[MR_MESSAGE_FDS_MAX];
     uint32_t fd_count;
 
     strcpy(request.topic, producer->topic);
     memcpy(request.token, producer->token, sizeof request.token);
-    int rc = mr_client_request(producer->client, &request.header, sizeof request, MR_MESSAGE_OPEN_PRODUCER, reply, MR_MESSAGE_PRODUCER_OPENED,
-                               sizeof reply->producer_opened, fds, &fd_count, timeout_ms, err);
+    int rc = mr_client_request(producer->client, &request.header, sizeof request, MR_MESSAGE_OPEN_PRODUCER, reply,
+                               MR_MESSAGE_PRODUCER_OPENED, sizeof reply->producer_opened, fds, &fd_count, timeout_ms, err);
     if (rc != 0)
         return rc;
     const struct mr_message_producer_opened *opened = &reply->producer_opened;

@@ -128,7 +128,8 @@ int mr_client_drive(struct millrace_client *client)
     if (is_closed(client, &poisoned) || rc != 0) {
         mr_client_lose(client);
         if (poisoned || rc == -EPROTO) {
-            mr_err(&client->last_error, EPROTO, "the broker closed this session: the program wrote into memory of its rings that is not its own");
+            mr_err(&client->last_error, EPROTO,
+                   "the broker closed this session: the program wrote into memory of its rings that is not its own");
             return give_up(client);
         }
         return look_for_daemon(client);

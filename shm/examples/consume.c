@@ -41,7 +41,8 @@ int main(int argc, char **argv)
             if (records[i].value_bytes != sizeof tick)
                 continue;
             memcpy(&tick, records[i].value, sizeof tick); /* the log is not aligned */
-            printf("%d %llu: %llu %.2f\n", records[i].partition, (unsigned long long)records[i].offset, (unsigned long long)tick.number, tick.price);
+            printf("%d %llu: %llu %.2f\n", records[i].partition, (unsigned long long)records[i].offset, (unsigned long long)tick.number,
+                   tick.price);
         }
         seen += (uint64_t)got;
     }

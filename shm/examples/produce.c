@@ -68,7 +68,8 @@ int main(int argc, char **argv)
     int rc = millrace_producer_flush(producer, 10000);
     failed += take_acks(producer);
     if (rc != 0 && rc != -EIO)
-        fprintf(stderr, "produce: %llu records are not acknowledged: %s\n", (unsigned long long)millrace_producer_pending(producer), strerror(-rc));
+        fprintf(stderr, "produce: %llu records are not acknowledged: %s\n", (unsigned long long)millrace_producer_pending(producer),
+                strerror(-rc));
     printf("published %llu, failed %llu\n", (unsigned long long)count, (unsigned long long)failed);
     millrace_detach(client);
     return rc != 0 || failed > 0;

@@ -48,9 +48,9 @@ bool mr_ring_shape_is_sane(struct mr_ring_shape shape);
 
 struct mr_ring_producer {
     uint8_t *submissions;
-    uint64_t mask;  /* submission_bytes - 1 */
-    uint64_t tail;  /* where the next claim begins */
-    uint64_t limit; /* no claim may end behind this: the end of this lap or of the free space, whichever comes first */
+    uint64_t mask;      /* submission_bytes - 1 */
+    uint64_t tail;      /* where the next claim begins */
+    uint64_t limit;     /* no claim may end behind this: the end of this lap or of the free space, whichever comes first */
     uint64_t free_from; /* R4: space below is ours again */
     struct mr_ring_daemon *daemon;
     struct mr_ring_client *client;
@@ -194,8 +194,8 @@ struct mr_ring_consumer {
     struct mr_ring_client *client;
     struct mr_completion *completions;
     uint64_t completion_mask;
-    uint64_t completion_next; /* index of the next one to write */
-    uint64_t completion_head; /* checked copy of the client's */
+    uint64_t completion_next;     /* index of the next one to write */
+    uint64_t completion_head;     /* checked copy of the client's */
     enum mr_poison_reason reason; /* set once; from then on nothing is peeked or completed */
 };
 

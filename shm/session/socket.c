@@ -133,6 +133,8 @@ int mr_session_connect(const char *given, char path[MR_SESSION_PATH_MAX], struct
         return connect_to(second, err);
     }
     strcpy(path, has_first ? first : second);
-    return mr_err(err, ENOENT, "no broker on this host: neither '%s' nor '%s' exists; start one with `millrace up`, or name its socket in "
-                  "MILLRACE_SOCKET", has_first ? first : "$XDG_RUNTIME_DIR/millrace/0.sock", second);
+    return mr_err(err, ENOENT,
+                  "no broker on this host: neither '%s' nor '%s' exists; start one with `millrace up`, or name its socket in "
+                  "MILLRACE_SOCKET",
+                  has_first ? first : "$XDG_RUNTIME_DIR/millrace/0.sock", second);
 }

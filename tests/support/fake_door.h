@@ -65,7 +65,7 @@ struct fake_door {
     uint32_t maps_awaited;
     struct mr_message_producer_opened opened;
     uint32_t generation, handle_first;
-    uint64_t *log[FAKE_PARTITIONS]; /* values */
+    uint64_t *log[FAKE_PARTITIONS];  /* values */
     uint64_t *wire[FAKE_PARTITIONS]; /* the number each was stored under */
     uint64_t log_end[FAKE_PARTITIONS], expected[FAKE_PARTITIONS];
 };
@@ -104,7 +104,8 @@ static void fake_send(struct fake_door *door, const void *message, const int *fd
 static void fake_offer_ring(struct fake_door *door, uint32_t reactor, uint32_t submission_bytes)
 {
     struct fake_ring *ring = &door->ring[reactor];
-    struct mr_message_ring message = {.ring = reactor, .reactor = reactor, .shape = {.completion_count = 8, .submission_bytes = submission_bytes}};
+    struct mr_message_ring message = {
+        .ring = reactor, .reactor = reactor, .shape = {.completion_count = 8, .submission_bytes = submission_bytes}};
     mr_message_begin(&message.header, sizeof message, MR_MESSAGE_RING, 0);
     ring->bytes = mr_ring_bytes(message.shape);
     int fd = memfd_create("ring", MFD_CLOEXEC);
@@ -122,8 +123,8 @@ static void fake_message(struct fake_door *door, const union mr_message *message
 {
     switch (message->header.type) {
     case MR_MESSAGE_HELLO: {
-        struct mr_message_welcome welcome = {.session_id = 1, .reactor_count = FAKE_REACTORS, .delivery_timeout_ms = 1000,
-                                             .daemon_generation = ++door->generation};
+        struct mr_message_welcome welcome = {
+            .session_id = 1, .reactor_count = FAKE_REACTORS, .delivery_timeout_ms = 1000, .daemon_generation = ++door->generation};
         int fds[2] = {door->wake, door->doorbell};
         mr_message_begin(&welcome.header, sizeof welcome, MR_MESSAGE_WELCOME, message->header.request);
         fake_send(door, &welcome, fds, 2);
@@ -134,8 +135,8 @@ static void fake_message(struct fake_door *door, const union mr_message *message
         door->handle_first = 1 + door->generation; /* another one each time */
         if (open->resume)
             fake_must(open->producer_id == 77 && open->token[5] == 55);
-        door->opened = (struct mr_message_producer_opened){.handle_first = door->handle_first, .partition_count = FAKE_PARTITIONS,
-                                                           .message_bytes_max = 1 << 20, .producer_id = 77};
+        door->opened = (struct mr_message_producer_opened){
+            .handle_first = door->handle_first, .partition_count = FAKE_PARTITIONS, .message_bytes_max = 1 << 20, .producer_id = 77};
         door->opened.token[5] = 55;
         mr_message_begin(&door->opened.header, sizeof door->opened, MR_MESSAGE_PRODUCER_OPENED, message->header.request);
         for (uint32_t r = 0; r < FAKE_REACTORS && door->socket >= 0; r++)
@@ -160,8 +161,8 @@ static void fake_message(struct fake_door *door, const union mr_message *message
 static struct mr_completion fake_judge(struct fake_door *door, uint32_t reactor, const struct mr_ring_frame *frame)
 {
     uint32_t handle = mr_frame_handle(frame->word), p = handle - door->handle_first;
-    struct mr_completion answer = {.first_sequence = frame->sequence, .base_offset = -1, .count = 1, .handle = handle,
-                                   .durability = MR_DURABILITY_LEADER};
+    struct mr_completion answer = {
+        .first_sequence = frame->sequence, .base_offset = -1, .count = 1, .handle = handle, .durability = MR_DURABILITY_LEADER};
     uint64_t value;
 
     fake_must(p < FAKE_PARTITIONS);

@@ -126,7 +126,10 @@ int millrace_producer_commit(struct millrace_producer *producer, struct millrace
 /** Give claims back, any open ones. */
 void millrace_producer_abort(struct millrace_producer *producer, struct millrace_slot *slots, uint32_t count);
 
-/** Copy records in and commit them together. @return how many were taken, from the front; or the error of the first: as claim. */
+/**
+ * Copy records in and commit them together.
+ * @return how many were taken, from the front; or the error of the first: as claim, and -EINVAL while claims are open
+ */
 int millrace_producer_publish(struct millrace_producer *producer, const struct millrace_record *records, uint32_t count);
 
 /** Collect acks, up to max. Never blocks. Also drives re-attach after the broker went away. @return how many; -ENOTCONN */
