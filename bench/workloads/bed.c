@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench/workloads/bed.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
 #define RING_BYTES_MEMORY (1u << 20)
 #define RING_BYTES_DISK   (16u << 20)
+#define WARM_BYTES        (2ull << 30)
+#define AHEAD_MAX         (1u << 18) /* records published and not yet read */
 
 uint64_t mr_bench_key(void)
 {
@@ -21,7 +24,7 @@ int mr_bench_bed_open(struct mr_bench_bed *bed, const struct mr_workload_options
 
     memset(bed, 0, sizeof *bed);
     bed->options = options;
-    snprintf(bed->topic, sizeof bed->topic, "millrace-bench-%s-%s-%u", wanted->workload, durability, wanted->partitions);
+    snprintf(bed->topic, sizeof bed->topic, "millrace-bench-%s-%u", durability, wanted->partitions);
     bed->client_cost = (struct mr_measure){.name = "cpu.client", .unit = "CPU-s/M records"};
     bed->daemon_cost = (struct mr_measure){.name = "cpu.daemon", .unit = "CPU-s/M records"};
     if (sender.ring_bytes == 0)
@@ -54,6 +57,27 @@ void mr_bench_bed_restart(struct mr_bench_bed *bed)
     uint64_t key = mr_bench_key();
     mr_bench_sender_restart(&bed->sender, key);
     mr_bench_reader_restart(&bed->reader, key);
+}
+
+int mr_bench_warm_up(struct mr_bench_bed *bed, uint32_t batch, struct millrace_error *err)
+{
+    struct mr_bench_sender *sender = &bed->sender;
+    uint64_t records = WARM_BYTES / sender->value_bytes;
+
+    mr_bench_bed_restart(bed);
+    while (sender->sent < records && sender->error == 0 && bed->reader.error == 0) {
+        if (sender->sent - bed->reader.received < AHEAD_MAX)
+            (void)mr_bench_send(sender, batch);
+        mr_bench_read(&bed->reader, 0);
+        mr_bench_collect(sender);
+        if (mr_bench_stopped(bed->options))
+            return -EINTR;
+    }
+    int rc = mr_bench_sender_finish(sender, err);
+    if (rc == 0)
+        rc = mr_bench_read_all(&bed->reader, sender->sent, err);
+    mr_bench_node_settle(&bed->options->node);
+    return rc;
 }
 
 void mr_bench_cost_begin(struct mr_bench_bed *bed)

@@ -12,13 +12,12 @@ struct mr_bench_bed {
     struct millrace_client *client;
     struct mr_bench_sender sender;
     struct mr_bench_reader reader;
-    char topic[64];
+    char topic[64]; /* of its durability and partitions, not of its workload: so memory taken by one workload serves the next */
     double client_cpu, daemon_cpu; /* at the start of the run */
     struct mr_measure client_cost, daemon_cost;
 };
 
 struct mr_bench_bed_options {
-    const char *workload;   /* "ping": prefix of measures and topic */
     const char *durability; /* unless the user named one */
     uint32_t value_bytes;
     uint32_t partitions;
@@ -33,6 +32,12 @@ void mr_bench_bed_release(struct mr_bench_bed *bed);
 
 /** A new key for sender and reader. */
 void mr_bench_bed_restart(struct mr_bench_bed *bed);
+
+/**
+ * Publish and read until the topic has all the memory that a partition keeps: from then on extents are used again, as in a node that has run
+ * for a while, instead of being touched for the first time (some 40 times slower).
+ */
+int mr_bench_warm_up(struct mr_bench_bed *bed, uint32_t batch, struct millrace_error *err) MR_MUST_USE;
 
 /** A key that no other run had. */
 uint64_t mr_bench_key(void);

@@ -57,7 +57,7 @@ static int ack(const struct mr_workload_options *options, struct millrace_error 
     static struct mr_histogram latency, limit;
     struct mr_measure p50 = {.name = "disk.ack.p50", .unit = "ns", .limit_name = "O_DIRECT+DSYNC 4 KiB p50"};
     struct mr_measure p99 = {.name = "disk.ack.p99", .unit = "ns", .limit_name = "O_DIRECT+DSYNC 4 KiB p99"};
-    struct mr_bench_bed_options wanted = {.workload = "disk", .durability = "disk", .partitions = 1, .lanes = 1,
+    struct mr_bench_bed_options wanted = {.durability = "disk", .partitions = 1, .lanes = 1,
                                           .value_bytes = options->size != 0 ? options->size : SIZE, .ring_bytes = options->ring_bytes};
     struct mr_bench_bed bed;
 
@@ -113,7 +113,7 @@ static int stream(const struct mr_workload_options *options, struct millrace_err
 {
     struct mr_measure rate = {.name = "disk.stream", .unit = "bytes/s", .limit_name = "DSYNC writes of 1 MiB"};
     struct mr_limit_stream files = mr_limit_stream_preallocated(options->depth != 0 ? options->depth : DEPTH, STREAM_LIMIT);
-    struct mr_bench_bed_options wanted = {.workload = "stream", .durability = "disk", .partitions = 1, .lanes = 1,
+    struct mr_bench_bed_options wanted = {.durability = "disk", .partitions = 1, .lanes = 1,
                                           .value_bytes = options->size != 0 ? options->size : STREAM_SIZE, .ring_bytes = options->ring_bytes};
     struct mr_bench_bed bed;
     double figure = 0;
@@ -221,8 +221,8 @@ static int wide(const struct mr_workload_options *options, struct millrace_error
     struct mr_measure p50 = {.name = "disk.partitions.ack.p50", .unit = "ns", .limit_name = "the same on one partition"};
     uint32_t partitions = options->partitions != 0 ? options->partitions : PARTITIONS;
     uint64_t rate = options->rate != 0 ? options->rate : WIDE_RATE;
-    struct mr_bench_bed_options one = {.workload = "disk", .durability = "disk", .partitions = 1, .lanes = 1, .value_bytes = SIZE};
-    struct mr_bench_bed_options many = {.workload = "wide", .durability = "disk", .partitions = partitions, .lanes = partitions, .value_bytes = SIZE};
+    struct mr_bench_bed_options one = {.durability = "disk", .partitions = 1, .lanes = 1, .value_bytes = SIZE};
+    struct mr_bench_bed_options many = {.durability = "disk", .partitions = partitions, .lanes = partitions, .value_bytes = SIZE};
     struct mr_bench_bed narrow = {0}, broad = {0};
 
     if (partitions < 2 || partitions > MR_VALUE_LANES_MAX)

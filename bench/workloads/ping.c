@@ -69,7 +69,7 @@ int mr_workload_ping(const struct mr_workload_options *options, struct millrace_
         {.name = "ping.round_trip.p99_9", .unit = "ns"},
         {.name = "ping.round_trip.max", .unit = "ns"},
     };
-    struct mr_bench_bed_options wanted = {.workload = "ping", .durability = "leader", .partitions = 1, .lanes = 1,
+    struct mr_bench_bed_options wanted = {.durability = "leader", .partitions = 1, .lanes = 1,
                                           .value_bytes = options->size != 0 ? options->size : SIZE, .ring_bytes = options->ring_bytes};
     struct mr_bench_bed bed;
 

@@ -219,7 +219,7 @@ static int alone(struct mr_bench_bed *bed, uint32_t batch, struct millrace_error
 int mr_workload_pub(const struct mr_workload_options *options, struct millrace_error *err)
 {
     uint32_t producers = options->producers > 1 ? options->producers : 1, batch = options->batch != 0 ? options->batch : BATCH;
-    struct mr_bench_bed_options wanted = {.workload = "pub", .durability = "leader", .partitions = 1, .lanes = producers,
+    struct mr_bench_bed_options wanted = {.durability = "leader", .partitions = 1, .lanes = producers,
                                           .value_bytes = options->size != 0 ? options->size : SIZE, .ring_bytes = options->ring_bytes};
     struct mr_bench_bed bed;
 
@@ -227,6 +227,8 @@ int mr_workload_pub(const struct mr_workload_options *options, struct millrace_e
         return mr_err(err, EINVAL, "%u producers%s: --producers 1 to %u, without --rate", producers, options->rate != 0 ? " at a rate" : "",
                       PRODUCERS_MAX);
     int rc = mr_bench_bed_open(&bed, options, &wanted, err);
+    if (rc == 0 && options->rate == 0)
+        rc = mr_bench_warm_up(&bed, batch, err);
     if (rc == 0)
         rc = producers > 1 ? fan_in(&bed, batch, err) : alone(&bed, batch, err);
     if (rc == 0)

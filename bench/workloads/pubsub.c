@@ -65,7 +65,7 @@ int mr_workload_pubsub(const struct mr_workload_options *options, struct millrac
 {
     struct mr_measure records = {.name = "pubsub.records", .unit = "records/s"}, bytes = {.name = "pubsub.sustained", .unit = "bytes/s"};
     uint32_t size = options->size != 0 ? options->size : SIZE, batch = options->batch != 0 ? options->batch : BATCH;
-    struct mr_bench_bed_options wanted = {.workload = "pubsub", .durability = "leader", .partitions = 1, .lanes = 1, .value_bytes = size,
+    struct mr_bench_bed_options wanted = {.durability = "leader", .partitions = 1, .lanes = 1, .value_bytes = size,
                                           .ring_bytes = options->ring_bytes};
     struct mr_bench_bed bed;
     char limit_name[32];
@@ -77,6 +77,8 @@ int mr_workload_pubsub(const struct mr_workload_options *options, struct millrac
     else
         records.limit_name = limit_name;
     int rc = mr_bench_bed_open(&bed, options, &wanted, err);
+    if (rc == 0 && !options->sustained)
+        rc = mr_bench_warm_up(&bed, batch, err);
     for (uint32_t i = 0; rc == 0 && i < options->runs; i++) {
         rc = limit(options, batch, &figure, err);
         mr_series_add(options->sustained ? &bytes.limit : &records.limit, figure);
