@@ -25,7 +25,10 @@ static bool pass(struct mr_reactor *reactor)
     bool any = false;
 
     reactor->now_ns = mr_clock_now_ns(reactor->options.clock);
-    reactor->wall_ms = mr_clock_wall_ms(reactor->options.clock);
+    if (mr_unlikely(reactor->now_ns >= reactor->wall_next_ns)) {
+        reactor->wall_ms = mr_clock_wall_ms(reactor->options.clock);
+        reactor->wall_next_ns = reactor->now_ns + MR_WALL_NS;
+    }
     reactor_count(&reactor->counters.passes, 1);
     if (mr_unlikely(reactor->unsent_count > 0))
         reactor_send_replies(reactor);

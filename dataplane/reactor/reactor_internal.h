@@ -17,6 +17,7 @@
 #define MR_SPIN_NS        50000u
 #define MR_YIELD_NS       1000000u
 #define MR_COLD_NS        1000000000u /* an idle ring goes cold even while its reactor is busy */
+#define MR_WALL_NS        100000u     /* age of the time of arrival that a record may get: a tenth of its unit */
 #define MR_RECHECK_NS     1000000u    /* pinned extents, stalled rings */
 #define MR_DOORBELLS_NS   50000u      /* how long a cold ring waits for a reactor that others keep busy */
 #define MR_LEAVE_NS       1000000000u /* how long what a dead client committed may wait for memory */
@@ -76,7 +77,7 @@ struct mr_reactor {
     struct mr_log *log;
     pthread_t thread;
     int epoll;
-    uint64_t now_ns, wall_ms;
+    uint64_t now_ns, wall_ms, wall_next_ns;
     uint64_t active_ns;    /* when a pass last found something to do */
     uint64_t recheck_ns, housekeep_ns, doorbells_ns, log_next_ns;
     bool log_due;

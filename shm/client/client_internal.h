@@ -28,6 +28,7 @@
 #define MR_CLIENT_EXPORT __attribute__((visibility("default")))
 
 #define MR_CLIENT_CHECK_NS    2000000u /* while nothing progresses: look at the socket, or try to connect, this often */
+#define MR_CLIENT_QUIET_ROUNDS 8u     /* who polls every 10 ms still notices a death within 100 ms */
 #define MR_CLIENT_REQUEST_MS  30000    /* the daemon answers in milliseconds; this is a daemon that hangs */
 #define MR_CLIENT_GREETING_MS 5000     /* the same during re-attach, where a caller that must not block waits */
 
@@ -64,6 +65,7 @@ struct millrace_client {
     struct millrace_consumer *consumers;
     struct mr_client_ring *dead_rings;
     uint64_t quiet_since_ns, away_since_ns, next_try_ns;
+    uint32_t quiet_rounds; /* empty polls: only each MR_CLIENT_QUIET_ROUNDSth looks at the clock */
     uint64_t request_next;
     uint64_t session_id, daemon_generation;
     struct mr_uuid data_id;
