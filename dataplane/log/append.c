@@ -139,6 +139,11 @@ void mr_partition_finish(struct mr_partition *p, struct mr_appended *appended)
         mr_log_queue_now(p);
     if (mr_unlikely(p->data_next >= p->data_mark || p->side_next >= p->side_mark))
         mr_log_milestone(p);
+    /* Where the next batch will go was last touched a whole tail ago: have its lines here before they are needed. */
+    mr_prefetch_write(p->data_next);
+    mr_prefetch_write(p->data_next + MR_CACHE_LINE);
+    mr_prefetch_write(p->data_next + 2 * MR_CACHE_LINE);
+    mr_prefetch_write(p->side_next);
 }
 
 void mr_log_milestone(struct mr_partition *p)

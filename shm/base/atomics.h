@@ -37,4 +37,14 @@ static inline void mr_cpu_relax(void)
 #endif
 }
 
+/** Ask for a cache line that is about to be written, so that the stores do not wait for it one after the other. A hint; any address. */
+static inline void mr_prefetch_write(const void *address)
+{
+#if defined(__x86_64__)
+    __asm__ __volatile__("prefetchw %0" : : "m"(*(const char *)address)); /* the builtin asks for it shared unless built for newer processors */
+#else
+    __builtin_prefetch(address, 1);
+#endif
+}
+
 #endif

@@ -205,6 +205,8 @@ void mr_ring_consumer_init(struct mr_ring_consumer *ring, void *memory, struct m
 /** True if nothing is committed at the position: what a reactor looks at before it lets a session go cold (pads count as something). */
 static inline bool mr_ring_is_empty(const struct mr_ring_consumer *ring)
 {
+    /* A frame of 64 bytes lies on two lines: ask for the second while the first is on its way. */
+    __builtin_prefetch(ring->submissions + ((ring->position + MR_CACHE_LINE) & ring->mask));
     return mr_load_acquire((const _Atomic uint64_t *)(const void *)(ring->submissions + (ring->position & ring->mask))) == 0;
 }
 
