@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A producer against a door that refuses, moves partitions, dies and comes back: in the end each partition's log holds exactly the
- * committed records that were not reported as failed, in the order of their sequences, once; and each ack names its records and their offsets. */
+ * committed records that were not reported as failed, in the order of their sequences, once; and each ack names its records and offsets. */
 #include <time.h>
 
 #include "millrace/millrace.h"
