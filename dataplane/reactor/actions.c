@@ -100,6 +100,7 @@ static void submit(struct mr_reactor *reactor)
 {
     uint32_t taken = mr_disk_submit(reactor->options.disk, reactor->writes, reactor->write_count);
     reactor->write_count -= taken;
+    reactor->writes_in_flight += taken;
     if (taken > 0 && reactor->write_count > 0)
         memmove(reactor->writes, reactor->writes + taken, reactor->write_count * sizeof reactor->writes[0]);
 }
@@ -109,6 +110,7 @@ bool reactor_poll_disk(struct mr_reactor *reactor)
     struct mr_disk_completion completions[64];
     uint32_t room = MR_EVENTS - reactor->event_count;
     uint32_t count = mr_disk_poll(reactor->options.disk, completions, room < 64 ? room : 64);
+    reactor->writes_in_flight -= count;
     for (uint32_t i = 0; i < count; i++)
         *next_event(reactor) = (struct mr_log_event){.kind = MR_LOG_EVENT_WRITE, .tag = completions[i].tag, .result = completions[i].result};
     return count > 0;

@@ -114,16 +114,24 @@ static void sleep_now(struct mr_reactor *reactor)
     mr_bell_wake(reactor->options.bell);
 }
 
+/* Spin; but the flush of a durable write may wait for this very core (drivers/disk/uring.c), so give it away now and then meanwhile. */
+static inline void spin(struct mr_reactor *reactor)
+{
+    if (reactor->writes_in_flight > 0 && ++reactor->spins % MR_SPINS_PER_YIELD == 0)
+        sched_yield();
+    else
+        mr_cpu_relax();
+}
+
 void reactor_idle(struct mr_reactor *reactor)
 {
     uint64_t idle_ns = reactor->now_ns - reactor->active_ns;
-    if (reactor->options.idle == MILLRACE_IDLE_BUSY) {
-        mr_cpu_relax();
-    } else if (reactor->options.idle == MILLRACE_IDLE_SLEEP || idle_ns > MR_YIELD_NS) {
+    if (reactor->options.idle == MILLRACE_IDLE_BUSY)
+        spin(reactor);
+    else if (reactor->options.idle == MILLRACE_IDLE_SLEEP || idle_ns > MR_YIELD_NS)
         sleep_now(reactor);
-    } else if (idle_ns > MR_SPIN_NS) {
+    else if (idle_ns > MR_SPIN_NS)
         sched_yield();
-    } else {
-        mr_cpu_relax();
-    }
+    else
+        spin(reactor);
 }

@@ -14,6 +14,7 @@
 #define MR_ACTIONS        64u
 #define MR_EVENTS         256u
 #define MR_WRITES         512u   /* waiting for room in the disk's queue */
+#define MR_SPINS_PER_YIELD 32u
 #define MR_SPIN_NS        50000u
 #define MR_YIELD_NS       1000000u
 #define MR_COLD_NS        1000000000u /* an idle ring goes cold even while its reactor is busy */
@@ -100,6 +101,8 @@ struct mr_reactor {
     uint32_t event_count;
     struct mr_disk_write writes[MR_WRITES];
     uint32_t write_count;
+    uint32_t writes_in_flight;
+    uint32_t spins;
     struct mr_freeing *freeing;
     uint32_t freeing_count, freeing_capacity;
     struct mr_reactor_reply *unsent; /* for which the door's mailbox had no room: waiting for it here could be for ever, when it waits for us */

@@ -96,7 +96,7 @@ static inline uint32_t mr_disk_submit(struct mr_disk *disk, const struct mr_disk
 
 /**
  * Collect what has completed, without waiting. @return how many were filled in; fewer than max: there are no more for now.
- * Hot; no system call unless the kernel has something pending, or has kept a write through many empty polls (then a yield: uring.c).
+ * Hot; no system call unless the kernel has something pending. Who spins on this with nothing else to do yields now and then (uring.c).
  */
 static inline uint32_t mr_disk_poll(struct mr_disk *disk, struct mr_disk_completion *completions, uint32_t max)
 {
