@@ -226,6 +226,7 @@ MR_COLD int mr_log_make_room(struct mr_partition *p, uint64_t need_bytes)
     }
     struct log_extent *e = log_extent_at(p, p->tail_sequence + 1);
     if (prepare(p, e, s, need_bytes) != 0) {
+        p->slot_too_small = e->slot;
         p->hot = true;
         p->want_first = true;
         unname_ahead(p);
@@ -344,13 +345,21 @@ void mr_log_take_memory(struct mr_partition *p, const struct mr_log_live_extent 
 {
     p->want_asked = false;
     if (live->memory == NULL) {
+        mr_log_recycle(p, false);
+        if (!p->want_slot && !p->slot_too_small && p->last_sequence == p->tail_sequence && p->leaving_count == 0) {
+            /* Others have all the memory there is, and we have nothing to reuse: go on in a slot, slower, rather than not at all. */
+            p->want_asked = true;
+            p->want_slot = true;
+            mr_log_pend(p, LOG_PENDING_WANT);
+            return;
+        }
         p->want_refused = true;
         if (!list_is_linked(&p->refused))
             mr_log_timer(&p->log->refused, &p->refused, &p->refused_due_ns, p->log->now_ns + MR_LOG_REFUSED_RETRY_NS);
-        mr_log_recycle(p, false);
         return;
     }
     uint32_t live_count = (uint32_t)(p->last_sequence - p->first_sequence + 1);
+    p->slot_too_small = p->slot_too_small && live->slot;
     if (needs_memory(p) && mr_log_extents_reserve(p, live_count + 1 > p->leaving_count + 2 ? live_count + 1 : p->leaving_count + 2) == 0) {
         name(p, live);
         switch_to_slot(p);

@@ -180,6 +180,7 @@ struct mr_partition {
     uint32_t leaving_count;
     bool want_asked, want_slot; /* WANT_EXTENT is out, and what it asks for */
     bool want_first;            /* an append waits for memory */
+    bool slot_too_small; /* what is to be appended does not fit into one */
     bool want_refused;          /* the last answer was no: not before the timer, or until something else comes free */
     bool hot;                   /* hugepage extents rather than slots */
     bool idle_switch;           /* a slot is asked for to retire a hugepage tail */
