@@ -4,11 +4,14 @@
  * The journal is a ring of blocks. `bucket` lists, per block, the partitions whose floor_lsn is there, so that the oldest floor (tail_lsn)
  * is found by walking forward once per block written. Use of the ring, at most:
  *
- *   1/4  live: what full entries of all partitions would take; above it partitions are brought in place whole and leave a mark (88 bytes)
+ *   1/16 marks of all partitions (mr_log_partition_add() sees to it)
+ *   1/8  live: what entries would take that hold all that is only in the journal; above it (pressed), partitions are brought in place whole
+ *        and leave a mark, also those with the oldest floors
+ *   1/6  live with guards, which are what a partition that was brought in place whole needs to go on
  *   1/2  is passed: a commit also relogs the partitions with the oldest floors (reclaim)
- *   3/4  is passed: commits are made for that alone
+ *   5/8  is passed: commits are made for that alone
  *
- * Relogging a lap costs at most the live quarter, so the last quarter always suffices for it. */
+ * Relogging a whole lap costs at most marks and live: the last 3/8 suffice, with the rounding and the waste before the end of the file. */
 #include "dataplane/log/log_internal.h"
 
 #include <errno.h>
@@ -32,11 +35,14 @@ int mr_log_directory_init(struct mr_log *log, uint32_t index)
         d->journal.staging_bytes % MR_BLOCK_BYTES != 0 || d->journal.staging_bytes < STAGING_BYTES_MIN)
         return -EINVAL;
     d->ring_bytes = d->journal.bytes - MR_BLOCK_BYTES;
-    uint64_t staging_share = d->journal.staging_bytes / 4, ring_share = d->ring_bytes / 16;
-    d->small_bytes_max = mr_min_u64(MR_LOG_INPLACE_BYTES, mr_max_u64(MR_BLOCK_BYTES, mr_min_u64(staging_share, ring_share)));
-    /* Any one partition fits: its largest entry, or two tail blocks with copies of them. */
-    d->image_bytes_min = mr_align_up(2 * sizeof(struct mr_journal_entry) + mr_max_u64(d->small_bytes_max, 2 * MR_BLOCK_BYTES), MR_BLOCK_BYTES) +
-                         3 * MR_BLOCK_BYTES;
+    uint64_t staging_share = d->journal.staging_bytes / 4, ring_share = d->ring_bytes / 32;
+    d->small_bytes_max = log_block(mr_min_u64(MR_LOG_INPLACE_BYTES, mr_max_u64(MR_BLOCK_BYTES, mr_min_u64(staging_share, ring_share))));
+    d->live_bytes_max = d->ring_bytes / 8;
+    d->guard_bytes_max = d->ring_bytes / 6;
+    d->reserve_bytes = log_block(d->ring_bytes * 3 / 8);
+    /* Any one partition fits: its largest entry (a small one, or two tail blocks), or a mark and copies of two tail blocks. */
+    uint64_t entry_max = mr_max_u64(d->small_bytes_max, 2 * MR_BLOCK_BYTES) + sizeof(struct mr_journal_entry);
+    d->image_bytes_min = mr_align_up(sizeof(struct mr_journal_commit) + entry_max, MR_BLOCK_BYTES);
     d->next_lsn = d->ring_bytes; /* 0 means none */
     d->tail_lsn = d->next_lsn;
     d->reclaim_lsn = d->next_lsn;
@@ -75,7 +81,9 @@ void mr_log_floor_set(struct mr_partition *p, uint64_t lsn)
     p->floor_lsn = lsn;
     if (lsn == 0)
         return;
-    struct mr_partition **bucket = bucket_of(p->directory, lsn);
+    struct log_directory *d = p->directory;
+    struct mr_partition **bucket = bucket_of(d, lsn);
+    d->reclaim_lsn = mr_min_u64(d->reclaim_lsn, lsn); /* a commit may complete after the walk has passed its place */
     p->floor_next = *bucket;
     p->floor_previous = bucket;
     if (p->floor_next != NULL)
@@ -117,7 +125,7 @@ bool mr_log_has_work(const struct mr_partition *p)
         return true;
     for (uint32_t i = p->open_first; i < p->segment_count; i++) {
         const struct log_segment *s = p->segment[i];
-        if (s->data.end > s->data.committing)
+        if (log_is_dirty(s))
             return true;
         if (s->file < 0 || s->guard_commit >= d->commit_first)
             continue;
@@ -180,6 +188,7 @@ static bool take(struct log_builder *b, struct mr_partition *p, bool relog)
     case LOG_PLAN_FULL:
         return false;
     case LOG_PLAN_MORE:
+    case LOG_PLAN_LATER:
         mr_log_queue_now(p); /* the next commit goes on, behind the others */
         list_remove(&p->queued);
         list_append(&b->directory->now, &p->queued);
@@ -195,14 +204,14 @@ static bool take(struct log_builder *b, struct mr_partition *p, bool relog)
     return true;
 }
 
-/* Log again what holds the journal's tail back. Floors move when the commit completes, so the walk has a place of its own. */
-static bool reclaim(struct log_builder *b, bool only)
+/* Log again what holds the journal's tail back, until no more than used_bytes are in use. Floors move when the commit completes, so the walk
+ * has a place of its own. */
+static bool reclaim(struct log_builder *b, uint64_t used_bytes)
 {
     struct log_directory *d = b->directory;
 
     d->reclaim_lsn = mr_max_u64(d->reclaim_lsn, d->tail_lsn);
-    /* Commits for that alone are also made when the end of the ring is too short and its begin too near the tail: one must move it. */
-    while (d->reclaim_lsn < b->commit->lsn && (d->next_lsn - d->reclaim_lsn > d->ring_bytes / 2 || (only && b->entry_count == 0))) {
+    while (d->reclaim_lsn < d->next_lsn && (d->next_lsn - d->reclaim_lsn > used_bytes || d->live_bytes > d->live_bytes_max)) {
         for (struct mr_partition *p = *bucket_of(d, d->reclaim_lsn); p != NULL; p = p->floor_next) {
             if (p->moving_commit >= d->commit_first)
                 continue;
@@ -231,19 +240,18 @@ static uint64_t find_staging(const struct log_directory *d, uint64_t *begin)
     return free_bytes - (size - place);
 }
 
-/* Contiguous journal space that keeps `reserve_bytes` of the ring free. */
+/* Contiguous journal space that keeps `reserve_bytes` of the ring free; never across its end. */
 static uint64_t find_journal(const struct log_directory *d, uint64_t reserve_bytes, uint64_t *lsn)
 {
     /* Not what is free, but what a completed commit has said to be free: should this one be torn, recovery must not miss what it overwrote. */
     uint64_t limit = d->stated_lsn + d->ring_bytes - reserve_bytes;
-    uint64_t to_end = d->ring_bytes - d->next_lsn % d->ring_bytes;
+    uint64_t to_end = d->ring_bytes - d->next_lsn % d->ring_bytes, second_lsn = d->next_lsn + to_end;
+    uint64_t first = limit > d->next_lsn ? mr_min_u64(to_end, limit - d->next_lsn) : 0;
+    uint64_t second = limit > second_lsn ? limit - second_lsn : 0;
+    bool skip = first < d->image_bytes_min && second > first;
 
-    *lsn = d->next_lsn;
-    if (to_end < d->image_bytes_min) /* never across the end */
-        *lsn += to_end;
-    else if (limit > *lsn)
-        return mr_min_u64(to_end, limit - *lsn);
-    return limit > *lsn ? limit - *lsn : 0;
+    *lsn = skip ? second_lsn : d->next_lsn;
+    return skip ? second : first;
 }
 
 /* One commit of what waits. @return false: nothing could be taken */
@@ -251,20 +259,28 @@ static bool build(struct log_directory *d)
 {
     struct log_commit *c = log_commit_at(d, d->commit_next);
     uint64_t lsn, begin;
-    bool reclaim_only = false;
+    bool reclaim_only = false, states = false;
 
     advance_tail(d);
-    uint64_t journal_bytes = find_journal(d, d->ring_bytes / 4, &lsn);
+    uint64_t journal_bytes = find_journal(d, d->reserve_bytes, &lsn);
     if (journal_bytes < d->image_bytes_min) {
         reclaim_only = true;
-        journal_bytes = find_journal(d, 0, &lsn);
+        /* First an empty commit that says what is free already; the last block is always kept for it. */
+        states = d->stated_lsn < d->tail_lsn;
+        if (states && log_commits_in_flight(d) > 0)
+            return false; /* one in flight says it, or can be waited for */
+        journal_bytes = find_journal(d, states ? 0 : MR_BLOCK_BYTES, &lsn);
+    }
+    if (log_commits_in_flight(d) == 0) { /* all of it is free, and best in one piece */
+        d->staging_next = 0;
+        d->staging_tail = 0;
     }
     uint64_t staging_bytes = find_staging(d, &begin);
-    if (journal_bytes < d->image_bytes_min || staging_bytes < d->image_bytes_min)
+    if (journal_bytes < (reclaim_only ? MR_BLOCK_BYTES : d->image_bytes_min) || staging_bytes < d->image_bytes_min)
         return false;
     /* Half of the staging memory at most: the next commit is built while this one is written. */
     uint64_t image_max = mr_min_u64(mr_min_u64(journal_bytes, staging_bytes), IMAGE_BYTES_MAX);
-    image_max = mr_max_u64(mr_min_u64(image_max, log_block(d->journal.staging_bytes / 2)), d->image_bytes_min);
+    image_max = mr_min_u64(image_max, mr_max_u64(log_block(d->journal.staging_bytes / 2), d->image_bytes_min));
     struct log_builder b = {
         .directory = d,
         .commit = c,
@@ -280,14 +296,13 @@ static bool build(struct log_directory *d)
     c->write_count = 0;
     c->part_count = 0;
     d->commit_next++; /* plans look at what is in flight: this one is */
-    bool room = reclaim(&b, reclaim_only);
+    bool room = states || reclaim(&b, reclaim_only ? d->ring_bytes / 4 : d->ring_bytes / 2);
     const struct list_node *last = d->now.previous; /* what is put back for the next commit comes behind it */
     bool more = room && !reclaim_only && !list_is_empty(&d->now);
     while (more) {
         struct list_node *node = d->now.next;
         more = take(&b, list_entry(node, struct mr_partition, queued), false) && node != last;
     }
-    bool states = reclaim_only && d->stated_lsn < d->tail_lsn; /* an empty one still says what is free */
     if (b.entry_count == 0 && !states) {
         mr_assert(c->part_count == 0 && c->write_count == 0);
         d->commit_next--;
@@ -456,7 +471,7 @@ void mr_log_commit_written(struct mr_log *log, const struct mr_log_event *event)
 
     mr_assert(index < log->directory_count);
     struct log_directory *d = &log->directory[index];
-    struct log_commit *c = &d->commit[event->tag & (MR_LOG_COMMITS_MAX - 1)];
+    struct log_commit *c = &d->commit[event->tag >> 16 & (MR_LOG_COMMITS_MAX - 1)];
     mr_assert(c->writes_left > 0);
     c->writes_left--;
     if (event->result != 0)

@@ -322,6 +322,7 @@ static void name(struct mr_partition *p, const struct mr_log_live_extent *live)
     struct mr_extent_header *h = live->memory;
     struct mr_head_directory_entry *entry = &p->head->directory[sequence % MR_HEAD_DIRECTORY_COUNT];
 
+    mr_assert(sequence - p->first_sequence < p->extent_capacity);
     *log_extent_at(p, sequence) = (struct log_extent){.memory = h, .sequence = sequence, .slot = live->slot, .adopted = live->adopted};
     mr_store_relaxed(&h->sealed_end, 0);
     h->base_offset = UINT64_MAX; /* not opened */
@@ -341,6 +342,13 @@ static void give(struct mr_partition *p, const struct mr_log_live_extent *live)
     mr_log_pend(p, LOG_PENDING_LEAVING);
 }
 
+/* Room in the ring for one more, and for one that leaves. */
+static bool reserve_one(struct mr_partition *p)
+{
+    uint32_t live_count = (uint32_t)(p->last_sequence - p->first_sequence + 1);
+    return mr_log_extents_reserve(p, live_count + 1 > p->leaving_count + 2 ? live_count + 1 : p->leaving_count + 2) == 0;
+}
+
 void mr_log_take_memory(struct mr_partition *p, const struct mr_log_live_extent *live)
 {
     p->want_asked = false;
@@ -358,9 +366,8 @@ void mr_log_take_memory(struct mr_partition *p, const struct mr_log_live_extent 
             mr_log_timer(&p->log->refused, &p->refused, &p->refused_due_ns, p->log->now_ns + MR_LOG_REFUSED_RETRY_NS);
         return;
     }
-    uint32_t live_count = (uint32_t)(p->last_sequence - p->first_sequence + 1);
     p->slot_too_small = p->slot_too_small && live->slot;
-    if (needs_memory(p) && mr_log_extents_reserve(p, live_count + 1 > p->leaving_count + 2 ? live_count + 1 : p->leaving_count + 2) == 0) {
+    if (needs_memory(p) && reserve_one(p)) {
         name(p, live);
         switch_to_slot(p);
     } else {
@@ -371,11 +378,13 @@ void mr_log_take_memory(struct mr_partition *p, const struct mr_log_live_extent 
 
 void mr_log_memory_is_free(struct mr_partition *p, const struct mr_log_live_extent *freed)
 {
+    bool reuse = needs_memory(p) && freed->slot == (p->idle_switch || !p->hot) && reserve_one(p);
+
     for (uint32_t i = 0; i < p->leaving_count; i++) {
         struct log_leaving *leaving = &p->leaving[i];
         if (leaving->extent.memory != freed->memory || leaving->state != LOG_LEAVING_ASKED)
             continue;
-        if (needs_memory(p) && leaving->extent.slot == (p->idle_switch || !p->hot)) {
+        if (reuse) {
             struct mr_log_live_extent live = leaving->extent;
             *leaving = p->leaving[--p->leaving_count];
             p->want_refused = false;
@@ -398,7 +407,7 @@ static bool is_recyclable(const struct mr_partition *p, uint64_t sequence)
     const struct log_extent *e = log_extent_at(p, sequence), *next = log_extent_at(p, sequence + 1);
     const struct log_segment *s = mr_log_segment_by_base(p, e->segment_base);
 
-    if (s == NULL || s->closed)
+    if (mr_log_segment_is_closed(p, e->segment_base))
         return true;
     return p->durable_offset >= next->base_offset && next->segment_base == e->segment_base &&
            s->data.placed >= next->data_window && s->side.placed >= next->side_window;
@@ -473,7 +482,8 @@ void mr_log_publish_placed(struct mr_partition *p, const struct log_segment *s)
             continue;
         mr_store_relaxed(&e->memory->inplace_end, s->data.placed);
         mr_store_relaxed(&e->memory->side_inplace_end, s->side.placed);
-        break;
+        if (e->base_offset < p->end_offset)
+            break; /* an empty one may be given up by the adopter */
     }
     if (s == p->tail)
         mr_store_relaxed(&p->head->inplace_position, s->data.placed);
@@ -495,8 +505,8 @@ int mr_log_adopt_extents(struct mr_partition *p, const struct mr_log_recovered *
         count--;
     if (mr_log_extents_reserve(p, recovered->extent_count + 2) != 0)
         return -ENOMEM;
-    uint32_t skip = 0; /* extents of a segment that was deleted */
-    while (skip < count && mr_log_segment_by_base(p, recovered->extents[skip].memory->segment_base_offset) == NULL)
+    uint32_t skip = 0; /* extents of segments that were deleted, or are about to be */
+    while (skip < count && mr_log_segment_is_closed(p, recovered->extents[skip].memory->segment_base_offset))
         skip++;
     for (uint32_t i = 0; i < recovered->extent_count; i++)
         if (i < skip || i >= count)

@@ -181,8 +181,9 @@ static bool choose_target(const struct log_builder *b, const struct mr_partition
                 continue;
             bool all = last && (whole || s->rolled);
             uint64_t reach = all ? mr_align_up(to.data, MR_BLOCK_BYTES) : log_block(to.data);
+            uint64_t side_reach = all ? mr_align_up(to.side, MR_BLOCK_BYTES) : log_block(to.side);
             uint64_t bytes = to.data - s->data.placing + to.side - s->side.placing;
-            if (reach > s->allocated_bytes || writes_for(s, &to, extents) > writes_left)
+            if (reach > s->allocated_bytes || side_reach > s->side_allocated_bytes || writes_for(s, &to, extents) > writes_left)
                 return found;
             if (bytes > budget && !(empty && !found))
                 return found;
@@ -206,19 +207,26 @@ static enum log_plan plan_large(struct log_builder *b, struct mr_partition *p, s
     data_placed = mr_max_u64(data_placed, s->data.placing);
     side_placed = mr_max_u64(side_placed, s->side.placing);
     uint64_t copies = target.whole && !s->rolled ? 2 : 0;
-    if (mr_journal_entry_bytes(target.to.data - data_placed, target.to.side - side_placed) + (copies + 1) * MR_BLOCK_BYTES > image_room(b))
+    if (mr_journal_entry_bytes(target.to.data - data_placed, target.to.side - side_placed) + copies * MR_BLOCK_BYTES > image_room(b))
         return LOG_PLAN_FULL;
     put_writes(b, p, s, false, s->data.placing, data_placed);
     put_writes(b, p, s, true, s->side.placing, side_placed);
     put_entry(b, p, s, data_placed, target.to.data, side_placed, target.to.side);
     uint64_t new_bytes = target.to.data - s->data.committing;
+    bool advances = new_bytes > 0 || target.to.side > s->side.committing;
     s->data.placing = data_placed;
     s->side.placing = side_placed;
     s->data.committing = target.to.data;
     s->side.committing = target.to.side;
-    put_part(b, p, s, new_bytes > 0 ? target.to.offset : 0, new_bytes);
+    put_part(b, p, s, advances ? target.to.offset : 0, new_bytes);
     mr_log_segment_want(p, s);
     return target.to.data < s->data.end ? LOG_PLAN_MORE : LOG_PLAN_DONE;
+}
+
+/* Something of it is only in the journal, or on the way there. */
+static bool needs_journal(const struct log_segment *s)
+{
+    return s->data.committing > s->data.placing || s->side.committing > s->side.placing;
 }
 
 static enum log_plan plan_small(struct log_builder *b, struct mr_partition *p, struct log_segment *s, bool relog, bool partial)
@@ -231,7 +239,7 @@ static enum log_plan plan_small(struct log_builder *b, struct mr_partition *p, s
     bool guard_only = false;
     enum log_plan plan = LOG_PLAN_DONE;
 
-    if (partial || (relog && s->data.committing > s->data.placing)) {
+    if (partial || (relog && needs_journal(s))) {
         data_from = data_base;
         side_from = side_base;
     }
@@ -250,22 +258,31 @@ static enum log_plan plan_small(struct log_builder *b, struct mr_partition *p, s
         }
     }
     uint64_t bytes = mr_journal_entry_bytes(data_to - data_from, side_to - side_from);
-    if (!relog && !guard_only && d->live_bytes + bytes > d->ring_bytes / 4) {
-        if (!partial)
+    if (!guard_only && log_is_dirty(s) && d->live_bytes + bytes > d->live_bytes_max) {
+        /* Pressed: nothing new. It would be brought in place if it could be: its file or its guard is on the way. */
+        if (partial) {
+            guard_only = true;
+            data_to = s->data.placing;
+            side_to = s->side.placing;
+            plan = LOG_PLAN_MORE;
+        } else if (relog) {
+            data_to = s->data.committing;
+            side_to = s->side.committing;
+            plan = LOG_PLAN_BLOCKED;
+        } else {
             return LOG_PLAN_BLOCKED;
-        guard_only = true;
-        data_to = s->data.placing;
-        side_to = s->side.placing;
+        }
         bytes = mr_journal_entry_bytes(data_to - data_from, side_to - side_from);
-        plan = LOG_PLAN_MORE;
     }
+    if (guard_only && d->live_bytes + bytes > (relog ? d->live_bytes_max : d->guard_bytes_max))
+        return LOG_PLAN_LATER; /* nothing of it is in the journal alone; a relog leaves its mark */
     if (bytes > image_room(b))
         return LOG_PLAN_FULL;
     put_entry(b, p, s, data_from, data_to, side_from, side_to);
     if (relog)
         p->log->counters.relogged_bytes += bytes;
     uint64_t offset_to = 0, new_bytes = 0;
-    if (!guard_only && data_to > s->data.committing) {
+    if (!guard_only && (data_to > s->data.committing || side_to > s->side.committing)) {
         new_bytes = data_to - s->data.committing;
         s->data.committing = data_to;
         s->side.committing = side_to;
@@ -288,7 +305,7 @@ static bool is_guarded(const struct log_directory *d, const struct log_segment *
 static enum log_plan plan_segment(struct log_builder *b, struct mr_partition *p, struct log_segment *s, bool relog)
 {
     struct log_directory *d = b->directory;
-    bool dirty = s->data.end > s->data.committing;
+    bool dirty = log_is_dirty(s);
     bool unplaced = s->data.end > s->data.placing || s->side.end > s->side.placing;
     bool partial = (log_mid_block(s->data.placing) || log_mid_block(s->side.placing)) && unplaced;
 
@@ -297,11 +314,9 @@ static enum log_plan plan_segment(struct log_builder *b, struct mr_partition *p,
     if (!has_part(b))
         return LOG_PLAN_FULL;
     bool may_place = !partial && !is_guarded(d, s) && s->file >= 0;
-    /* As plan_small() will count it: what has no room there goes in place, or it would wait for ever. */
-    uint64_t adds = dirty ? mr_journal_entry_bytes(s->data.end - s->data.committing, s->side.end - s->side.committing) : 0;
-    bool pressed = d->live_bytes + adds > d->ring_bytes / 4;
-    bool whole = s->rolled || p->log->draining || (relog && (!dirty || pressed)) || (pressed && dirty);
     uint64_t waiting = s->data.end - log_block(s->data.placing) + s->side.end - log_block(s->side.placing);
+    bool pressed = d->live_bytes + mr_journal_entry_bytes(waiting, 0) > d->live_bytes_max;
+    bool whole = s->rolled || p->log->draining || (relog && (!dirty || pressed)) || (pressed && dirty);
     bool blocks = log_block(s->data.end) > s->data.placing || log_block(s->side.end) > s->side.placing;
     if (s->file < 0)
         mr_log_segment_want(p, s);
@@ -310,7 +325,7 @@ static enum log_plan plan_segment(struct log_builder *b, struct mr_partition *p,
         if (plan != LOG_PLAN_BLOCKED)
             return plan;
     }
-    if (dirty || partial || (relog && s->data.committing > s->data.placing))
+    if (dirty || partial || (relog && needs_journal(s)))
         return plan_small(b, p, s, relog, partial);
     return LOG_PLAN_DONE; /* nothing new; what is to be brought in place waits for its file or guard, and holds nothing up */
 }
@@ -320,8 +335,7 @@ static bool is_full(const struct log_builder *b, const struct mr_partition *p)
 {
     for (uint32_t i = p->open_first; i < p->segment_count; i++) {
         const struct log_segment *s = p->segment[i];
-        bool needs = s->data.committing > s->data.placing || s->side.committing > s->side.placing;
-        if (needs && (s->entry_commit != b->commit->number || s->entry_data_from > s->data.placing || s->entry_side_from > s->side.placing))
+        if (needs_journal(s) && (s->entry_commit != b->commit->number || s->entry_data_from > s->data.placing || s->entry_side_from > s->side.placing))
             return false;
     }
     return true;
@@ -338,7 +352,7 @@ enum log_plan mr_log_plan_partition(struct log_builder *b, struct mr_partition *
         enum log_plan one = plan_segment(b, p, s, relog);
         if (one != LOG_PLAN_DONE)
             plan = one;
-        if (one == LOG_PLAN_FULL || s->data.committing < s->data.end) /* what comes behind waits for this */
+        if (one == LOG_PLAN_FULL || log_is_dirty(s)) /* what comes behind waits for this */
             break;
     }
     if (plan == LOG_PLAN_DONE || plan == LOG_PLAN_MORE)
@@ -408,7 +422,7 @@ void mr_log_build_finish(struct log_builder *b)
         .flags = MR_DISK_DURABLE,
     };
     for (uint32_t i = 0; i < c->write_count; i++)
-        c->write[i].tag = (uint64_t)d->index << 32 | (c->number % MR_LOG_COMMITS_MAX);
+        c->write[i].tag = (uint64_t)d->index << 32 | (c->number % MR_LOG_COMMITS_MAX) << 16 | i;
     c->write_next = 0;
     c->writes_left = c->write_count;
     d->log->counters.commits++;

@@ -99,6 +99,8 @@ static int take_segment(struct mr_partition *p, const struct mr_log_segment *fro
     s->side = (struct log_stream){from->side_inplace_bytes, from->side_inplace_bytes, from->side_inplace_bytes, from->side_bytes};
     for (uint32_t i = 0; i < recovered->extent_count; i++)
         live = live || recovered->extents[i].memory->segment_base_offset == from->base_offset;
+    if (!last && from->next_offset <= recovered->log_start)
+        live = false; /* deleted, or about to be: not made anew */
     if (!live) {
         s->closed = true;
         s->data.placed = s->data.placing = s->data.committing = s->data.end;
@@ -153,16 +155,18 @@ static int take_over(struct mr_partition *p, const struct mr_log_recovered *reco
     }
     if (rc != 0)
         return rc;
-    /* The mark never says more than this start's commits and what recovery settled: of adopted bytes, only what was placed for sure. */
-    p->mark_segment = p->mark_offset = p->end_offset;
-    if (log_has_tail(p)) {
-        const struct log_segment *s = p->segment[p->open_first];
+    /* The mark never says more than what recovery settled, or what is known to be in place, and then what this start's commits complete. */
+    p->mark_segment = p->mark_offset = recovered->segment_count > 0 ? recovered->segments[0].base_offset : p->end_offset;
+    for (uint32_t i = 0; i < p->segment_count; i++) {
+        const struct log_segment *s = p->segment[i];
+        if (s->data.placed < s->data.end || s->side.placed < s->side.end)
+            break;
         p->mark_segment = s->base_offset;
-        p->mark_offset = s->base_offset;
-    } else if (p->tail != NULL) {
-        p->mark_segment = p->tail->base_offset;
-        p->mark_position = p->tail->data.end;
+        p->mark_position = s->data.end;
+        p->mark_offset = s->rolled ? s->next_offset : p->end_offset;
     }
+    p->durable_offset = mr_max_u64(p->durable_offset, p->mark_offset);
+    mr_log_started(p, p->log_start);
     if (p->end_offset > 0) {
         p->unsecured = true;
         p->secure_offset = p->end_offset;
@@ -199,7 +203,7 @@ int mr_log_partition_add(struct mr_log *log, const struct mr_log_partition_optio
         list_init(nodes[i]);
     p->first_sequence = 1;
     int rc = mr_log_extents_reserve(p, 4);
-    if (rc == 0 && (p->directory->partition_count + 1ull) * sizeof(struct mr_journal_entry) > p->directory->ring_bytes / 8)
+    if (rc == 0 && (p->directory->partition_count + 1ull) * sizeof(struct mr_journal_entry) > p->directory->ring_bytes / 16)
         rc = -ENOSPC;
     if (rc == 0 && recovered != NULL)
         rc = take_over(p, recovered);
@@ -390,6 +394,7 @@ static bool emit_segments(struct emit *emit, struct mr_partition *p)
             action->base_offset = s->base_offset;
             action->salt = s->salt;
             action->bytes = s->wanted_bytes;
+            action->side_bytes = s->side_wanted_bytes;
             s->file_state = LOG_FILE_ASKED;
         }
         if (s->close_pending && s->file_state != LOG_FILE_ASKED) { /* not while its file is being allocated */

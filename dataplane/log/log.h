@@ -158,10 +158,10 @@ enum mr_log_action_kind {
     MR_LOG_ACTION_WANT_EXTENT,     /* slot: a slot is enough; recycle first, then the pool. Asked ahead of need */
     MR_LOG_ACTION_FREE_EXTENT,     /* taken out of the directory: fence, look at the pins, answer EXTENT_FREE when nobody reads it */
     MR_LOG_ACTION_GIVE_EXTENT,     /* not needed any more: back to the pool (a slot), or unlink (an extent, or an adopted one) */
-    MR_LOG_ACTION_WANT_SEGMENT,    /* create or open base_offset's files durably, .log allocated to >= bytes; the .sidecar may grow by itself */
-    MR_LOG_ACTION_WANT_ALLOCATE,   /* allocate the .log further, to `bytes` */
+    MR_LOG_ACTION_WANT_SEGMENT,    /* create or open base_offset's files durably, .log allocated to >= bytes, .sidecar to >= side_bytes */
+    MR_LOG_ACTION_WANT_ALLOCATE,   /* allocate them further, likewise: no write may fail for want of space */
     MR_LOG_ACTION_CLOSE_SEGMENT,   /* cut .log to `bytes` and .sidecar to `side_bytes`, sync, write its producer snapshot when given, close */
-    MR_LOG_ACTION_DELETE_SEGMENT,  /* unlink base_offset's files (log_start is durable already) */
+    MR_LOG_ACTION_DELETE_SEGMENT,  /* unlink base_offset's files, if they are there (log_start is durable already) */
     MR_LOG_ACTION_ADVANCED,        /* the partition's durable offset moved: acks may go out */
     MR_LOG_ACTION_OFFLINE,         /* directory (partition NULL) or partition went offline: result says why. Say it once, fail its frames */
     MR_LOG_ACTION_SECURED,         /* everything that was adopted or recovered is durable through this start's journals: old journals may go */
@@ -191,7 +191,7 @@ void mr_log_release(struct mr_log *log);
 /**
  * Take a partition over: continue where `recovered` (NULL: new, empty) ends. Recovered ones are all added before the first mr_log_step():
  * SECURED means them.
- * @return 0; -ENOMEM; -ENOSPC (more partitions than the directory's journal can keep marks of: ring / 8 / 88 bytes)
+ * @return 0; -ENOMEM; -ENOSPC (more partitions than the directory's journal can keep marks of: journal bytes / 16 / 88)
  */
 int mr_log_partition_add(struct mr_log *log, const struct mr_log_partition_options *options, const struct mr_log_recovered *recovered,
                          struct mr_partition **partition) MR_MUST_USE;

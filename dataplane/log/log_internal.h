@@ -41,6 +41,7 @@
 #define MR_LOG_EXTENTS_MAX       (MR_HEAD_DIRECTORY_COUNT - 2) /* live, per partition */
 #define MR_LOG_ALLOCATE_BYTES    (64ull << 20)         /* a segment file grows in such steps under load */
 #define MR_LOG_ALLOCATE_SLOT_BYTES (1ull << 20)        /* and in such ones while the partition lives in slots */
+#define MR_LOG_SIDE_SHARE        16u                   /* a sidecar is allocated to this part of its segment, or more when it needs it */
 #define MR_LOG_SEGMENT_BYTES_MAX (1ull << 31)          /* positions are 32 bits in the journal and the sidecar */
 #define MR_LOG_DELTA_MAX         0xe0000000ull         /* offsets per segment: deltas are 32 bits in the sidecar */
 
@@ -68,6 +69,7 @@ struct log_segment {
     uint64_t entry_data_from, entry_side_from;
     int32_t file, side_file;
     uint64_t allocated_bytes, wanted_bytes;
+    uint64_t side_allocated_bytes, side_wanted_bytes;
     uint8_t file_state; /* enum log_file_state */
     bool rolled, closing, closed;
     bool close_pending; /* the action is to be emitted */
@@ -238,6 +240,7 @@ struct log_directory {
     struct mr_log_journal journal;
     uint64_t ring_bytes; /* journal.bytes without block 0 */
     uint64_t small_bytes_max, image_bytes_min;
+    uint64_t live_bytes_max, guard_bytes_max, reserve_bytes; /* see commit.c */
     bool offline, offline_pending;
     bool stuck; /* building gave nothing: wait for an event */
     int32_t offline_result;
@@ -298,6 +301,12 @@ static inline struct log_commit *log_commit_at(struct log_directory *d, uint64_t
 static inline uint64_t log_commits_in_flight(const struct log_directory *d)
 {
     return d->commit_next - d->commit_first;
+}
+
+/* Adoption may find one stream in place to its end and the other not: new is what either has. */
+static inline bool log_is_dirty(const struct log_segment *s)
+{
+    return s->data.end > s->data.committing || s->side.end > s->side.committing;
 }
 
 static inline uint64_t log_block(uint64_t position)
@@ -385,7 +394,8 @@ enum log_plan {
     LOG_PLAN_DONE,    /* all that can be taken was taken */
     LOG_PLAN_MORE,    /* some; more is left */
     LOG_PLAN_FULL,    /* the commit has no room for it */
-    LOG_PLAN_BLOCKED, /* not possible before some event */
+    LOG_PLAN_BLOCKED, /* not possible before some event of the partition */
+    LOG_PLAN_LATER,   /* not while the journal is pressed */
 };
 enum log_plan mr_log_plan_partition(struct log_builder *b, struct mr_partition *p, bool relog);
 void mr_log_build_finish(struct log_builder *b);

@@ -49,18 +49,21 @@ static uint64_t file_bytes_max(const struct mr_partition *p, const struct log_se
     return mr_align_up(s->rolled ? s->data.end : mr_max_u64(s->data.end, p->segment_bytes), MR_BLOCK_BYTES);
 }
 
-/* Ask for the files, or for more room in the .log: half a step ahead of what is being written, so that no commit waits for it. */
+/* Ask for the files, or for more room in them: half a step ahead of what is being written, so that no commit waits for it. */
 void mr_log_segment_want(struct mr_partition *p, struct log_segment *s)
 {
-    if (s->file_state != LOG_FILE_NONE && s->file_state != LOG_FILE_READY)
+    if (s->closing || (s->file_state != LOG_FILE_NONE && s->file_state != LOG_FILE_READY))
         return;
-    uint64_t step = p->hot ? MR_LOG_ALLOCATE_BYTES : MR_LOG_ALLOCATE_SLOT_BYTES;
     uint64_t most = file_bytes_max(p, s);
-    bool enough = s->allocated_bytes >= mr_min_u64(mr_max_u64(s->data.placing + step / 2, mr_align_up(s->data.end, MR_BLOCK_BYTES)), most);
+    uint64_t step = mr_min_u64(p->hot ? MR_LOG_ALLOCATE_BYTES : MR_LOG_ALLOCATE_SLOT_BYTES, most), side_step = step / MR_LOG_SIDE_SHARE;
+    uint64_t side_end = mr_align_up(s->side.end, MR_BLOCK_BYTES);
+    uint64_t side_soon = s->rolled ? side_end : mr_max_u64(s->side.placing + side_step / 2, side_end);
+    bool enough = s->allocated_bytes >= mr_min_u64(mr_max_u64(s->data.placing + step / 2, mr_align_up(s->data.end, MR_BLOCK_BYTES)), most) &&
+                  s->side_allocated_bytes >= side_soon;
     if (s->file_state == LOG_FILE_READY && enough)
         return;
-    s->wanted_bytes = mr_max_u64(mr_min_u64(s->data.end + step, most), MR_BLOCK_BYTES);
-    s->wanted_bytes = mr_align_up(s->wanted_bytes, MR_BLOCK_BYTES);
+    s->wanted_bytes = mr_align_up(mr_max_u64(mr_min_u64(s->data.end + step, most), MR_BLOCK_BYTES), MR_BLOCK_BYTES);
+    s->side_wanted_bytes = mr_max_u64(mr_align_up(s->wanted_bytes / MR_LOG_SIDE_SHARE, MR_BLOCK_BYTES), mr_align_up(side_soon, MR_BLOCK_BYTES));
     s->file_state = LOG_FILE_WANTED;
     mr_log_pend(p, LOG_PENDING_SEGMENT);
 }
@@ -97,6 +100,13 @@ struct log_segment *mr_log_segment_by_base(const struct mr_partition *p, uint64_
     return NULL;
 }
 
+/** Closed, or deleted since. */
+bool mr_log_segment_is_closed(const struct mr_partition *p, uint64_t base_offset)
+{
+    const struct log_segment *s = mr_log_segment_by_base(p, base_offset);
+    return s == NULL || s->closed;
+}
+
 void mr_log_segment_event(struct mr_partition *p, const struct mr_log_event *event)
 {
     struct mr_log *log = p->log;
@@ -104,17 +114,18 @@ void mr_log_segment_event(struct mr_partition *p, const struct mr_log_event *eve
 
     if (s == NULL || p->directory->offline)
         return;
+    if (s->close_pending)
+        mr_log_pend(p, LOG_PENDING_SEGMENT); /* it waited for this answer */
     switch (event->kind) {
     case MR_LOG_EVENT_SEGMENT:
         s->file = event->file;
         s->side_file = event->side_file;
         s->allocated_bytes = event->allocated_bytes;
+        s->side_allocated_bytes = s->side_wanted_bytes;
         s->file_state = LOG_FILE_READY;
         s->no_space = false;
         if (s->rolled)
             mr_log_segment_placed(p, s); /* perhaps only the closing was left */
-        if (s->close_pending)
-            mr_log_pend(p, LOG_PENDING_SEGMENT); /* it waited for this allocation */
         mr_log_unblock(p);
         break;
     case MR_LOG_EVENT_SEGMENT_FAILED:
@@ -124,8 +135,6 @@ void mr_log_segment_event(struct mr_partition *p, const struct mr_log_event *eve
         }
         s->file_state = LOG_FILE_NO_SPACE;
         s->no_space = true;
-        if (s->close_pending)
-            mr_log_pend(p, LOG_PENDING_SEGMENT);
         if (!list_is_linked(&p->no_space))
             mr_log_timer(&log->no_space, &p->no_space, &p->no_space_due_ns, log->now_ns + MR_LOG_SPACE_RETRY_NS);
         break;
@@ -160,6 +169,8 @@ void mr_log_segment_placed(struct mr_partition *p, struct log_segment *s)
     }
     s->closing = true;
     s->close_pending = true;
+    if (s->file_state == LOG_FILE_WANTED || s->file_state == LOG_FILE_NO_SPACE)
+        s->file_state = LOG_FILE_READY; /* no more room is needed */
     mr_log_pend(p, LOG_PENDING_SEGMENT);
 }
 

@@ -437,6 +437,18 @@ static struct log_world_file *find_file(struct log_world *w, uint32_t partition,
     return NULL;
 }
 
+static int allocate(struct log_world *w, const struct log_world_file *files, const struct mr_log_action *action)
+{
+    int rc = mr_disk_allocate(w->steward, files->file, 0, action->bytes);
+    if (rc == 0)
+        rc = mr_disk_allocate(w->steward, files->side_file, 0, action->side_bytes);
+    if (rc == 0)
+        rc = mr_disk_sync(w->steward, files->file);
+    if (rc == 0)
+        rc = mr_disk_sync(w->steward, files->side_file);
+    return rc;
+}
+
 static int make_segment(struct log_world *w, struct log_world_partition *p, const struct mr_log_action *action, struct log_world_file *files)
 {
     char directory[256], path[256];
@@ -455,11 +467,7 @@ static int make_segment(struct log_world *w, struct log_world_partition *p, cons
     files->side_file = files->file < 0 ? files->file : mr_disk_open(w->steward, path, MR_DISK_CREATE | MR_DISK_DIRECT, &err);
     if (files->side_file < 0)
         return files->side_file;
-    rc = mr_disk_allocate(w->steward, files->file, 0, action->bytes);
-    if (rc == 0)
-        rc = mr_disk_sync(w->steward, files->file);
-    if (rc == 0)
-        rc = mr_disk_sync(w->steward, files->side_file);
+    rc = allocate(w, files, action);
     if (rc == 0)
         rc = mr_disk_sync_directory(w->steward, directory);
     return rc;
@@ -487,9 +495,7 @@ static void want_segment(struct log_world *w, struct log_world_partition *p, con
                 (void)mr_disk_close(w->steward, made.side_file);
         }
     } else {
-        rc = mr_disk_allocate(w->steward, files->file, 0, action->bytes);
-        if (rc == 0)
-            rc = mr_disk_sync(w->steward, files->file);
+        rc = allocate(w, files, action);
     }
     event->kind = rc == 0 ? MR_LOG_EVENT_SEGMENT : MR_LOG_EVENT_SEGMENT_FAILED;
     event->result = rc;
@@ -612,13 +618,17 @@ static void take_action(struct log_world *w, uint32_t reactor, const struct mr_l
     }
 }
 
-static uint32_t collect_events(struct log_world *w, struct log_world_reactor *r, struct mr_log_event *events, uint32_t max)
+static uint32_t collect_events(struct log_world *w, uint32_t reactor, struct mr_log_event *events, uint32_t max)
 {
+    struct log_world_reactor *r = &w->reactor[reactor];
     struct mr_disk_completion completions[64];
     uint32_t count = mr_disk_poll(r->disk, completions, max < 64 ? max : 64);
 
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
         events[i] = (struct mr_log_event){.kind = MR_LOG_EVENT_WRITE, .tag = completions[i].tag, .result = completions[i].result};
+        if (w->completed != NULL)
+            w->completed(w->watch_context, w, reactor, completions[i].tag, completions[i].result);
+    }
     for (uint32_t i = 0; i < r->answer_count && count < max;) {
         struct log_world_answer *answer = &r->answer[i];
         bool held = w->hold_frees && answer->action.kind == MR_LOG_ACTION_FREE_EXTENT;
@@ -640,7 +650,7 @@ static void step_reactor(struct log_world *w, uint32_t index)
     struct log_world_reactor *r = &w->reactor[index];
     struct mr_log_event events[128];
     struct mr_log_action actions[32];
-    uint32_t count = collect_events(w, r, events, MR_COUNT_OF(events));
+    uint32_t count = collect_events(w, index, events, MR_COUNT_OF(events));
     uint32_t max = 1 + (uint32_t)mr_random_below(&w->random, MR_COUNT_OF(actions));
     uint32_t got;
 
@@ -651,7 +661,8 @@ static void step_reactor(struct log_world *w, uint32_t index)
             take_action(w, index, &actions[i]);
     } while (got == max);
     uint32_t taken = mr_disk_submit(r->disk, r->write, r->write_count);
-    memmove(r->write, r->write + taken, (r->write_count - taken) * sizeof *r->write);
+    if (taken > 0)
+        memmove(r->write, r->write + taken, (r->write_count - taken) * sizeof *r->write);
     r->write_count -= taken;
 }
 
@@ -663,13 +674,16 @@ void log_world_step(struct log_world *w)
         step_reactor(w, i);
 }
 
+/* Refused memory is asked for again and again: that is rest, too. */
 static bool is_busy(const struct log_world *w)
 {
     for (uint32_t i = 0; i < w->options.reactors; i++) {
         const struct log_world_reactor *r = &w->reactor[i];
-        if (r->write_count > 0 || (r->answer_count > 0 && !w->hold_frees) || mr_log_counters(r->log)->at_risk_bytes > 0 ||
-            mr_log_next_ns(r->log) <= w->now_ns)
+        if (r->write_count > 0 || mr_log_counters(r->log)->at_risk_bytes > 0)
             return true;
+        for (uint32_t k = 0; k < r->answer_count; k++)
+            if (r->answer[k].action.kind != MR_LOG_ACTION_WANT_EXTENT && !(w->hold_frees && r->answer[k].action.kind == MR_LOG_ACTION_FREE_EXTENT))
+                return true;
     }
     return mr_sim_disk_in_flight(w->machine) > 0;
 }
@@ -866,9 +880,13 @@ uint64_t log_world_check_files(const struct log_world *w, uint32_t partition, ui
 
     partition_path(p, directory, sizeof directory);
     (void)mr_sim_disk_walk(w->machine, each_base, &bases); /* by name: in order of offset */
+    bool begun = false;
     for (uint32_t i = 0; i < bases.count; i++) {
-        if (i == 0)
+        if (i + 1 < bases.count && bases.base[i + 1] <= mr_load_relaxed(&p->head->log_start))
+            continue; /* its deletion is under way */
+        if (!begun)
             first = offset = bases.base[i];
+        begun = true;
         if (bases.base[i] != offset)
             WORLD_FAIL("partition %u: segment %" PRIu64 " where %" PRIu64 " is expected", partition, bases.base[i], offset);
         segment_path(p, bases.base[i], ".log", path, sizeof path);

@@ -100,6 +100,8 @@ struct log_world {
     void *said_context;
     /* Looks at each action before it is carried out; NULL: none. */
     void (*watch)(void *context, struct log_world *world, uint32_t reactor, const struct mr_log_action *action);
+    /* Told of each write's completion, before the core is. */
+    void (*completed)(void *context, struct log_world *world, uint32_t reactor, uint64_t tag, int32_t result);
     void *watch_context;
 };
 
@@ -125,7 +127,7 @@ void log_world_value(uint32_t partition, uint64_t offset, uint8_t *value, uint32
 /** One pass of each reactor: completions and answers in, mr_log_step, actions out. Time moves by step_ns. */
 void log_world_step(struct log_world *world);
 
-/** Step until nothing is in flight and nothing is due, at most `steps`. @return false: still busy */
+/** Step until all that was appended is durable and nothing is in flight, at most `steps`. @return false: still busy */
 bool log_world_settle(struct log_world *world, uint32_t steps);
 
 /** Clean stop: drain, mark clean. @return false: it did not drain in `steps` */
