@@ -17,7 +17,7 @@
 #include <errno.h>
 
 #define STAGING_BYTES_MIN (32u << 10)
-#define RING_BYTES_MIN    (256u << 10) /* a quarter of it holds a largest entry, and what is wasted before the end of the ring */
+#define RING_BYTES_MIN    (124u << 10)
 #define IMAGE_BYTES_MAX   MR_DISK_WRITE_BYTES_MAX
 
 int mr_log_directory_init(struct mr_log *log, uint32_t index)

@@ -12,8 +12,6 @@
 #include "shm/base/logging.h"
 #include "shm/segment/checkpoint.h"
 
-#define SIDE_SHARE 16u /* a sidecar is allocated to this part of its segment's allocation; it may grow beyond by itself */
-
 void mr_partition_path(const struct mr_node_config *config, const struct mr_topic_partition *partition, char *path)
 {
     snprintf(path, MR_STEWARD_PATH_MAX, "%s/%s-%u", config->log_dirs.item[partition->directory], partition->topic->name, partition->index);
@@ -84,13 +82,13 @@ static int make_partition_directory(struct mr_steward *steward, struct mr_topic_
     return rc;
 }
 
-static int allocate(struct mr_steward *steward, const struct mr_segment_files *files, uint64_t bytes)
+/* Both: a write that fails for want of space would take the log directory offline. */
+static int allocate(struct mr_steward *steward, const struct mr_segment_files *files, const struct mr_log_action *action)
 {
     struct mr_disk *disk = steward->options.disk;
-    uint64_t side_bytes = mr_align_up(bytes / SIDE_SHARE, MR_BLOCK_BYTES);
-    int rc = mr_disk_allocate(disk, files->file, 0, bytes);
+    int rc = mr_disk_allocate(disk, files->file, 0, mr_align_up(action->bytes, MR_BLOCK_BYTES));
     if (rc == 0)
-        rc = mr_disk_allocate(disk, files->side_file, 0, side_bytes);
+        rc = mr_disk_allocate(disk, files->side_file, 0, mr_align_up(action->side_bytes, MR_BLOCK_BYTES));
     if (rc == 0)
         rc = mr_disk_sync(disk, files->file);
     if (rc == 0)
@@ -128,7 +126,7 @@ void steward_make_segment(struct mr_steward *steward, struct mr_topic_partition 
     if (files->side_file < 0)
         rc = files->file < 0 ? files->file : files->side_file;
     if (rc == 0)
-        rc = allocate(steward, files, bytes);
+        rc = allocate(steward, files, action);
     if (rc == 0)
         rc = mr_disk_sync_directory(disk, directory);
     if (rc != 0) {
@@ -150,7 +148,7 @@ void steward_allocate_segment(struct mr_steward *steward, struct mr_topic_partit
     struct mr_segment_files *files = find(partition, action->base_offset);
     uint64_t bytes = mr_align_up(action->bytes, MR_BLOCK_BYTES);
     mr_assert(files != NULL);
-    int rc = allocate(steward, files, bytes);
+    int rc = allocate(steward, files, action);
     if (rc != 0)
         fail(steward, partition, action->base_offset, rc, "allocate", false);
     else
