@@ -24,10 +24,12 @@ static bool is_pinned(const struct mr_freeing *freeing)
 }
 
 /* The log took these out of the directory. A reader stores its pin, fences and looks at the directory; we have cleared the directory, fence
- * here and read the pins: one of the two sees the other. */
+ * here and read the pins: one of the two sees the other. A reader that was told of its subscription before it pinned is in our mailbox by now:
+ * take it from there first, or its pins would not be looked at. */
 void reactor_recheck_freeing(struct mr_reactor *reactor)
 {
     mr_fence_seq_cst();
+    reactor_messages(reactor);
     for (uint32_t i = 0; i < reactor->freeing_count && reactor->event_count < MR_EVENTS / 2;) {
         struct mr_freeing *freeing = &reactor->freeing[i];
         if (is_pinned(freeing)) {
