@@ -191,7 +191,7 @@ class Node:
         """kill -9 of the daemon, until it is gone. @return the time of the signal, monotonic ns"""
         now_ns = time.monotonic_ns()
         if self.through_up:
-            pid = wait_until(self.daemon_pid, 5)
+            pid = wait_until(self.daemon_pid, 15)
             check(pid, "`millrace up` has no child")
             os.kill(pid, signal.SIGKILL)
             self.starts += 1   # the supervisor's doing

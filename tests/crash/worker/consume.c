@@ -256,7 +256,7 @@ int worker_consume(const struct worker_options *options)
         return -1;
     millrace_client_options_init(&client);
     client.attach_timeout_ms = 10000;
-    client.reattach_timeout_ms = 60000;
+    client.reattach_timeout_ms = 120000;
     millrace_consumer_options_init(&consumer);
     consumer.start = MILLRACE_START_BEGIN;
     if (millrace_attach(&r->client, options->socket, &client, &err) != 0 ||

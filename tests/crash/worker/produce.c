@@ -234,6 +234,7 @@ static void *publisher_run(void *context)
 
     millrace_client_options_init(&client);
     client.attach_timeout_ms = 10000;
+    client.reattach_timeout_ms = 120000; /* on a busy disk some starts in a row may take long */
     millrace_producer_options_init(&producer);
     producer.first_sequence = o->first_sequence;
     producer.acks = o->leader_acks ? MILLRACE_ACKS_LEADER : MILLRACE_ACKS_ALL;
