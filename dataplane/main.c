@@ -51,6 +51,7 @@ struct node {
     struct mr_disk *cold_disk; /* the steward's, and start's */
     uint32_t reactor_count;
     struct mr_reactor *reactors[REACTORS_MAX];
+    uint8_t *staging[REACTORS_MAX][MR_LOG_DIRECTORIES_MAX]; /* of the journals */
     struct mr_bell reactor_bells[REACTORS_MAX], steward_bell, door_bell;
     struct mr_mailbox messages[REACTORS_MAX], answers[REACTORS_MAX], jobs[REACTORS_MAX], replies[REACTORS_MAX], notices;
     struct mr_steward *steward;
@@ -175,6 +176,7 @@ static int start_reactor(struct node *node, uint32_t r, struct millrace_error *e
                         node->config.log_dirs.item[d]);
         journal->staging_bytes = STAGING_BYTES;
         journal->staging = rc == 0 ? aligned_alloc(2u << 20, STAGING_BYTES) : NULL;
+        node->staging[r][d] = journal->staging;
         if (rc == 0 && journal->staging == NULL)
             rc = mr_err(err, ENOMEM, "no memory for a journal's staging");
         if (rc == 0)
@@ -345,6 +347,9 @@ static int stop(struct node *node, int signal_fd)
         mr_say_warn("%s; the next start looks at the whole tail", err.text);
     for (uint32_t r = 0; r < node->reactor_count; r++)
         mr_reactor_join(node->reactors[r]);
+    for (uint32_t r = 0; r < node->reactor_count; r++)
+        for (uint32_t d = 0; d < node->config.log_dirs.count; d++)
+            free(node->staging[r][d]);
     if (rc == 0 && is_any_offline(node))
         mr_say_warn("partitions are offline: memory is kept, for what their disk does not hold");
     else if (rc == 0)
