@@ -417,6 +417,11 @@ int main(int argc, char **argv)
     int signal_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
     if (signal_fd < 0 || start(&node, &err) != 0) {
         mr_say_error("cannot start: %s", err.text);
+        /* A start that failed early leaves no trace; folders that hold a dead daemon's tail are not empty and stay. */
+        if (node.memory.plain_folder[0] != '\0')
+            (void)rmdir(node.memory.plain_folder);
+        if (node.memory.huge_folder[0] != '\0')
+            (void)rmdir(node.memory.huge_folder);
         return 1;
     }
     mr_door_serve(node.door, signal_fd);
