@@ -78,7 +78,8 @@ static void add_topic(struct mr_reactor *reactor, const struct mr_reactor_messag
     }
     if (refused > 0)
         mr_say_error("topic '%s': %u partitions are offline: %s", message->topic->name, refused,
-                     reply.result == -ENOSPC ? "a journal cannot keep the marks of so many partitions; enlarge millrace.journal.bytes" : strerror(-reply.result));
+                     reply.result == -ENOSPC ? "a journal cannot keep the marks of so many partitions; enlarge millrace.journal.bytes"
+                                              : strerror(-reply.result));
     reactor->log_due = true;
     reactor_reply(reactor, &reply);
 }

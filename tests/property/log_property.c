@@ -164,7 +164,8 @@ static void watch(void *context, struct log_world *w, uint32_t reactor, const st
     if (action->kind == MR_LOG_ACTION_DELETE_SEGMENT) {
         const struct log_world_partition *p = mr_partition_context(action->partition);
         const struct segment *s = find_segment(p->index, action->base_offset);
-        CHECK(s != NULL && s->next != 0 && s->next <= model->logged_start[p->index], "I7: segment %" PRIu64 " goes before log_start is durable", action->base_offset);
+        CHECK(s != NULL && s->next != 0 && s->next <= model->logged_start[p->index],
+              "I7: segment %" PRIu64 " goes before log_start is durable", action->base_offset);
     }
     if (action->kind != MR_LOG_ACTION_WRITE)
         return;

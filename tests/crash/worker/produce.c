@@ -112,7 +112,8 @@ static void take_ack(struct publisher *p, const struct millrace_ack *ack)
     bool in_order = p->options->allow != 0 ? ack->first_sequence >= *expected : ack->first_sequence == *expected;
     if (!in_order || end > p->next[ack->partition]) {
         worker_fail("producer %u partition %d: ack of %llu + %u at offset %lld, expected from %llu, committed up to %llu (P2)", p->number,
-                    ack->partition, (unsigned long long)ack->first_sequence, ack->count, (long long)ack->base_offset, (unsigned long long)*expected, (unsigned long long)p->next[ack->partition]);
+                    ack->partition, (unsigned long long)ack->first_sequence, ack->count, (long long)ack->base_offset,
+                    (unsigned long long)*expected, (unsigned long long)p->next[ack->partition]);
         p->failed = true;
         return;
     }
