@@ -63,6 +63,18 @@ static void refuse(struct mr_reactor *reactor, struct mr_handle *handle, uint64_
     reactor_answer(reactor, handle->ring, &ack);
 }
 
+/* The frames behind one that found no space find none either: they are refused with it, not sent back one by one to be refused later. */
+static MR_COLD void note_no_space(struct mr_reactor *reactor, struct mr_handle *handle, uint64_t sequence)
+{
+    handle->refused_next = sequence + 1;
+    handle->refused_ns = reactor->now_ns;
+}
+
+static bool follows_refused(const struct mr_reactor *reactor, const struct mr_handle *handle, uint64_t sequence)
+{
+    return handle->refused_ns != 0 && sequence == handle->refused_next && reactor->now_ns - handle->refused_ns < MR_REFUSED_NS;
+}
+
 /* First frame of a handle: find its producer in the partition. */
 static MR_COLD bool resolve(struct mr_handle *handle)
 {
@@ -135,6 +147,8 @@ static enum take append(struct mr_reactor *reactor, struct mr_handle *handle, co
                 return STALLED;
             if (rc != 0) {
                 int32_t error = rc == -EMSGSIZE ? MR_COMPLETION_TOO_LARGE : rc == -ENOSPC ? MR_COMPLETION_NO_SPACE : MR_COMPLETION_OFFLINE;
+                if (rc == -ENOSPC)
+                    note_no_space(reactor, handle, frame->sequence);
                 refuse(reactor, handle, frame->sequence, error, 0, group);
                 return TAKEN;
             }
@@ -195,6 +209,11 @@ static MR_COLD enum take take_slow(struct mr_reactor *reactor, struct mr_handle 
     }
     if (handle->producer != NULL) {
         enum mr_sequence_verdict verdict = mr_producer_judge(handle->producer, frame->sequence);
+        if (verdict == MR_SEQUENCE_OUT_OF_ORDER && follows_refused(reactor, handle, frame->sequence)) {
+            handle->refused_next++;
+            refuse(reactor, handle, frame->sequence, MR_COMPLETION_NO_SPACE, 0, group);
+            return TAKEN;
+        }
         if (verdict == MR_SEQUENCE_OUT_OF_ORDER) {
             reactor_count(&reactor->counters.out_of_order, 1);
             refuse(reactor, handle, frame->sequence, MR_COMPLETION_OUT_OF_ORDER, (uint64_t)mr_producer_next_sequence(handle->producer), group);

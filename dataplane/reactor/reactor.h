@@ -33,6 +33,7 @@ struct mr_handle {
     uint8_t kind, acks;
     uint32_t number;
     bool resolved, fenced;
+    uint64_t refused_next, refused_ns; /* for want of space: the sequence behind the last one refused, and when */
     uint64_t stalled_ns; /* since when its frames wait for memory; 0: they do not */
     /* consumer: */
     bool armed;

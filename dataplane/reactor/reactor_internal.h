@@ -17,6 +17,7 @@
 #define MR_SPINS_PER_YIELD 32u
 #define MR_SPIN_NS        50000u
 #define MR_YIELD_NS       1000000u
+#define MR_REFUSED_NS     10000000u /* the disk does not come free sooner than the log asks again */
 #define MR_COLD_NS        1000000000u /* an idle ring goes cold even while its reactor is busy */
 #define MR_WALL_NS        100000u     /* age of the time of arrival that a record may get: a tenth of its unit */
 #define MR_RECHECK_NS     1000000u    /* pinned extents, stalled rings */
