@@ -259,7 +259,7 @@ static uint32_t ahead_target(const struct mr_partition *p)
 {
     if (p->idle_switch || p->want_first)
         return 1;
-    if (!log_has_tail(p) || p->log->draining)
+    if (!log_has_tail(p) || p->log->draining || p->log->now_ns - p->last_append_ns >= MR_LOG_IDLE_NS)
         return 0;
     const struct log_extent *e = log_extent_at(p, p->tail_sequence);
     if (!e->slot)

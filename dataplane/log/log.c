@@ -340,7 +340,7 @@ static void run_timers(struct mr_log *log)
         for (uint32_t i = p->open_first; i < p->segment_count; i++) {
             if (p->segment[i]->file_state != LOG_FILE_NO_SPACE)
                 continue;
-            p->segment[i]->file_state = LOG_FILE_WANTED;
+            p->segment[i]->file_state = p->segment[i]->closing ? LOG_FILE_READY : LOG_FILE_WANTED;
             mr_log_pend(p, LOG_PENDING_SEGMENT);
         }
     }
@@ -397,7 +397,7 @@ static bool emit_segments(struct emit *emit, struct mr_partition *p)
             action->side_bytes = s->side_wanted_bytes;
             s->file_state = LOG_FILE_ASKED;
         }
-        if (s->close_pending && s->file_state != LOG_FILE_ASKED) { /* not while its file is being allocated */
+        if (s->close_pending && s->file_state == LOG_FILE_READY) { /* not while its file is being allocated */
             struct mr_log_action *action = next_action(emit, MR_LOG_ACTION_CLOSE_SEGMENT, p);
             if (action == NULL)
                 return false;

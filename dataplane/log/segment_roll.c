@@ -135,6 +135,7 @@ void mr_log_segment_event(struct mr_partition *p, const struct mr_log_event *eve
         }
         s->file_state = LOG_FILE_NO_SPACE;
         s->no_space = true;
+        s->close_pending = s->closing; /* cutting a file may take space, too: try again */
         if (!list_is_linked(&p->no_space))
             mr_log_timer(&log->no_space, &p->no_space, &p->no_space_due_ns, log->now_ns + MR_LOG_SPACE_RETRY_NS);
         break;

@@ -488,16 +488,15 @@ static void close_segment(struct log_world *w, struct log_world_partition *p, co
 
     if (files == NULL)
         WORLD_FAIL("partition %u: segment %" PRIu64 " is closed but not open", p->index, action->base_offset);
-    int rc = mr_disk_truncate(w->steward, files->file, action->bytes);
-    if (rc == 0)
-        rc = mr_disk_truncate(w->steward, files->side_file, action->side_bytes);
-    if (rc == 0)
-        rc = mr_disk_sync(w->steward, files->file);
-    if (rc == 0)
-        rc = mr_disk_sync(w->steward, files->side_file);
-    (void)mr_disk_close(w->steward, files->file);
-    (void)mr_disk_close(w->steward, files->side_file);
-    *files = w->file[--w->file_count];
+    struct millrace_error err;
+    char path[256];
+    partition_path(p, path, sizeof path);
+    int rc = mr_segment_cut(w->steward, path, action->base_offset, action->bytes, action->side_bytes, &err);
+    if (rc == 0) {
+        (void)mr_disk_close(w->steward, files->file);
+        (void)mr_disk_close(w->steward, files->side_file);
+        *files = w->file[--w->file_count];
+    }
     event->kind = rc == 0 ? MR_LOG_EVENT_SEGMENT_CLOSED : MR_LOG_EVENT_SEGMENT_FAILED;
     event->result = rc;
     event->base_offset = action->base_offset;

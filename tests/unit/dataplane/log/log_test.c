@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The core's promises one by one, in a simulated node (tests/support/log_world.h). What holds for all of them at once, under random
+ * kills, cuts and refusals, is tests/property/log_property.c. */
+#include "tests/support/unit.h"
+
+#include <errno.h>
+
+#include "dataplane/log/journal.h"
+#include "shm/base/atomics.h"
+#include "tests/support/log_world.h"
+
+static struct log_world *open_world(const struct log_world_options *options)
+{
+    struct log_world *w = log_world_open(options);
+    struct millrace_error err = {0};
+    int rc = log_world_start(w, &err);
+    if (rc != 0)
+        fail_msg("start: %d: %s", rc, err.text);
+    return w;
+}
+
+static void append(struct log_world *w, uint32_t partition, uint32_t count, uint32_t value_bytes)
+{
+    int rc;
+    for (uint32_t tries = 0; (rc = log_world_append(w, partition, count, value_bytes)) == -EAGAIN && tries < 1000; tries++)
+        log_world_step(w);
+    assert_true(rc > 0);
+}
+
+/* Sequences */
+
+static void sequences_wrap_and_duplicates_are_found_in_their_runs(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.partitions = 1;
+    struct log_world *w = open_world(&options);
+    struct mr_partition *p = w->partition[0].log;
+    struct mr_producer *producer, *same;
+    int64_t base;
+    uint64_t end;
+
+    assert_int_equal(mr_partition_producer(p, 1000, 0, &producer), 0); /* the one that log_world_append() uses: it begins at 2^31 - 16 */
+    assert_int_equal(mr_producer_next_sequence(producer), -1);
+    assert_int_equal(mr_producer_judge(producer, 12345), MR_SEQUENCE_NEXT);
+    append(w, 0, 10, 20);
+    append(w, 0, 10, 20);
+    assert_int_equal(mr_producer_next_sequence(producer), 4); /* 2^31 - 16 + 20, mod 2^31 */
+    assert_int_equal(mr_producer_judge(producer, 4), MR_SEQUENCE_NEXT);
+    assert_int_equal(mr_producer_judge(producer, (1ull << 31) + 4), MR_SEQUENCE_NEXT); /* 64 bits at the door */
+    assert_int_equal(mr_producer_judge(producer, 5), MR_SEQUENCE_OUT_OF_ORDER);
+    assert_int_equal(mr_producer_judge(producer, 3), MR_SEQUENCE_DUPLICATE);
+    assert_int_equal(mr_producer_judge(producer, 0x7ffffff0), MR_SEQUENCE_DUPLICATE);
+    mr_producer_duplicate(p, producer, 3, &base, &end);
+    assert_int_equal(base, 19);
+    assert_int_equal(end, 20);
+    mr_producer_duplicate(p, producer, 0x7ffffff1, &base, &end);
+    assert_int_equal(base, 1);
+    mr_producer_duplicate(p, producer, 0x7fffff00, &base, &end); /* older than all that is remembered */
+    assert_int_equal(base, -1);
+    assert_int_equal(mr_partition_producer(p, 1000, 0, &same), 0);
+    assert_ptr_equal(same, producer);
+    assert_int_equal(mr_partition_producer(p, 1000, 3, &same), 0);
+    assert_int_equal(mr_producer_next_sequence(producer), -1); /* a new epoch begins anew */
+    assert_int_equal(mr_partition_producer(p, 1000, 2, &same), -EPERM);
+    log_world_close(w);
+}
+
+static void append_one(struct mr_partition *p, struct mr_producer *producer, uint64_t sequence)
+{
+    struct mr_appended appended;
+    assert_int_equal(mr_partition_begin(p, producer, sequence, 40), 0);
+    assert_true(mr_batch_add_value(mr_partition_writer(p), 1, "x", 1));
+    mr_partition_finish(p, &appended);
+    assert_int_equal(appended.count, 1);
+}
+
+static void runs_are_remembered_64_deep(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    struct log_world *w = open_world(&options);
+    struct mr_partition *p = w->partition[0].log;
+    struct mr_producer *a, *b;
+    int64_t base;
+    uint64_t end;
+
+    append(w, 0, 1, 1); /* memory comes; offset 0 */
+    assert_int_equal(mr_partition_producer(p, 1, 0, &a), 0);
+    assert_int_equal(mr_partition_producer(p, 2, 0, &b), 0);
+    for (uint32_t i = 0; i < 100; i++) { /* interleaved, so that no run grows */
+        append_one(p, a, i);
+        append_one(p, b, i);
+    }
+    mr_producer_duplicate(p, a, 99, &base, &end);
+    assert_int_equal(base, 199);
+    mr_producer_duplicate(p, a, 36, &base, &end);
+    assert_int_equal(base, 73);
+    mr_producer_duplicate(p, a, 35, &base, &end); /* the 65th from the end */
+    assert_int_equal(base, -1);
+    assert_in_range(end, 72, 73); /* it lies below the oldest run */
+    log_world_close(w);
+}
+
+static void an_open_batch_counts_for_sequences(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    struct log_world *w = open_world(&options);
+    struct mr_partition *p = w->partition[0].log;
+    struct mr_producer *producer;
+    struct mr_appended appended;
+    int64_t base;
+    uint64_t end;
+
+    append(w, 0, 1, 1);
+    assert_int_equal(mr_partition_producer(p, 7, 0, &producer), 0);
+    assert_int_equal(mr_partition_begin(p, producer, 50, 40), 0);
+    mr_partition_finish(p, &appended); /* empty: as if it had never been */
+    assert_int_equal(appended.count, 0);
+    assert_int_equal(mr_producer_next_sequence(producer), -1);
+    assert_int_equal(mr_partition_begin(p, producer, 60, 40), 0);
+    assert_true(mr_batch_add_value(mr_partition_writer(p), 1, "x", 1));
+    assert_int_equal(mr_producer_judge(producer, 61), MR_SEQUENCE_NEXT);
+    assert_int_equal(mr_producer_judge(producer, 60), MR_SEQUENCE_DUPLICATE);
+    mr_producer_duplicate(p, producer, 60, &base, &end);
+    assert_int_equal(base, 1);
+    mr_partition_finish(p, &appended);
+    assert_int_equal(appended.base_offset, 1);
+    assert_null(mr_partition_writer(p));
+    log_world_close(w);
+}
+
+static void producers_outlive_a_kill_and_a_power_cut(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    struct log_world *w = open_world(&options);
+    struct millrace_error err;
+
+    for (uint32_t i = 0; i < 50; i++)
+        append(w, 0, 7, 300);
+    uint64_t next = w->partition[0].next_sequence & 0x7fffffff;
+    log_world_kill(w);
+    assert_int_equal(log_world_start(w, &err), 0);
+    struct mr_producer *producer;
+    assert_int_equal(mr_partition_producer(w->partition[0].log, 1000, 0, &producer), 0);
+    assert_int_equal(mr_producer_next_sequence(producer), next);
+    assert_true(log_world_settle(w, 1000));
+    log_world_power_cut(w);
+    assert_int_equal(log_world_start(w, &err), 0);
+    assert_int_equal(mr_partition_producer(w->partition[0].log, 1000, 0, &producer), 0);
+    assert_int_equal(mr_producer_next_sequence(producer), next);
+    log_world_close(w);
+}
+
+/* Memory */
+
+static bool tail_is_slot(const struct log_world *w)
+{
+    struct mr_head_partition *head = w->partition[0].head;
+    uint64_t tail = mr_load_relaxed(&head->tail_sequence);
+    return (mr_load_relaxed(&head->directory[tail % MR_HEAD_DIRECTORY_COUNT].file_id) & MR_EXTENT_FILE_SLOT) != 0;
+}
+
+static void a_busy_partition_moves_to_extents_and_an_idle_one_back(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.segment_bytes = 1u << 20;
+    struct log_world *w = open_world(&options);
+
+    append(w, 0, 1, 100);
+    assert_true(tail_is_slot(w));
+    for (uint32_t i = 0; i < 200; i++)
+        append(w, 0, 10, 100);
+    assert_false(tail_is_slot(w));
+    assert_true(w->memory_lent > 2); /* the hot tail, and two ahead */
+    assert_true(log_world_settle(w, 1000));
+    for (uint32_t i = 0; i < 300; i++) {
+        w->now_ns += 100000000;
+        log_world_step(w);
+    }
+    assert_true(tail_is_slot(w));
+    assert_int_equal(w->memory_lent, 1);
+    append(w, 0, 1, 100); /* in the slot, behind the copy of the last block */
+    assert_true(log_world_settle(w, 1000));
+    log_world_check_memory(w, 0);
+    log_world_close(w);
+}
+
+static void a_record_too_large_for_a_slot_gets_an_extent(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.slot_bytes = 16u << 10;
+    options.batch_bytes_max = 40u << 10;
+    options.extent_bytes = 128u << 10;
+    struct log_world *w = open_world(&options);
+
+    append(w, 0, 1, 100);
+    assert_true(tail_is_slot(w));
+    append(w, 0, 1, 30000);
+    assert_false(tail_is_slot(w));
+    assert_int_equal(log_world_append(w, 0, 1, 41000), -EMSGSIZE);
+    log_world_check_memory(w, 0);
+    log_world_close(w);
+}
+
+static void memory_is_reused_only_when_nobody_pins_it(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.memory_max = 4;
+    options.segment_bytes = 1u << 20;
+    struct log_world *w = open_world(&options);
+    int rc = 0;
+
+    w->hold_frees = true;
+    for (uint32_t i = 0; i < 3000 && (rc > 0 || rc == -EAGAIN || i == 0); i++) {
+        rc = log_world_append(w, 0, 10, 100);
+        log_world_step(w);
+    }
+    assert_int_equal(rc, -EAGAIN); /* all is pinned: the frames wait in their rings */
+    assert_true(w->actions[MR_LOG_ACTION_FREE_EXTENT] > 0);
+    uint64_t end = log_world_end(w, 0);
+    w->hold_frees = false;
+    for (uint32_t i = 0; i < 1000; i++) {
+        (void)!log_world_append(w, 0, 10, 100);
+        log_world_step(w);
+    }
+    assert_true(log_world_end(w, 0) > end + 1000);
+    log_world_check_memory(w, 0);
+    log_world_close(w);
+}
+
+/* Commits */
+
+static void nothing_is_durable_before_its_writes_are(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.partitions = 2;
+    struct log_world *w = log_world_open(&options);
+    struct millrace_error err;
+
+    w->partition[1].durability = MR_DURABILITY_LEADER;
+    assert_int_equal(log_world_start(w, &err), 0);
+    mr_sim_disk_hold(w->machine, true);
+    for (uint32_t i = 0; i < 20; i++) {
+        append(w, 0, 3, 100);
+        append(w, 1, 3, 100);
+        log_world_step(w);
+    }
+    assert_int_equal(log_world_durable(w, 0), 0);
+    assert_int_equal(mr_load_relaxed(&w->partition[0].head->visible), 0);
+    assert_int_equal(mr_load_relaxed(&w->partition[1].head->visible), 60); /* leader: at once */
+    mr_sim_disk_hold(w->machine, false);
+    assert_true(log_world_settle(w, 1000));
+    assert_int_equal(log_world_durable(w, 0), 60);
+    assert_int_equal(mr_load_relaxed(&w->partition[0].head->visible), 60);
+    assert_int_equal(log_world_durable(w, 1), 60);
+    assert_int_equal(mr_log_counters(w->reactor[0].log)->at_risk_bytes, 0);
+    log_world_close(w);
+}
+
+static void many_partitions_share_one_journal_write(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.partitions = 100;
+    options.journal_bytes = 1u << 20;
+    options.staging_bytes = 256u << 10;
+    struct log_world *w = open_world(&options);
+
+    for (uint32_t p = 0; p < 100; p++)
+        append(w, p, 1, 100);
+    assert_true(log_world_settle(w, 1000));
+    for (uint32_t p = 0; p < 100; p++)
+        assert_true(log_world_append(w, p, 1, 100) > 0);
+    uint64_t commits = mr_log_counters(w->reactor[0].log)->commits, writes = w->actions[MR_LOG_ACTION_WRITE];
+    assert_true(log_world_settle(w, 1000));
+    assert_int_equal(mr_log_counters(w->reactor[0].log)->commits, commits + 1);
+    assert_int_equal(w->actions[MR_LOG_ACTION_WRITE], writes + 1);
+    log_world_close(w);
+}
+
+static void the_journal_wraps_over_idle_partitions(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.partitions = 20;
+    struct log_world *w = open_world(&options);
+    struct millrace_error err;
+    uint64_t end[20];
+
+    for (uint32_t p = 0; p < 20; p++)
+        append(w, p, 3, 200); /* and then nothing more, but for partition 0 */
+    for (uint32_t i = 0; i < 1500; i++) {
+        append(w, 0, 1, 100);
+        log_world_step(w);
+    }
+    assert_true(log_world_settle(w, 2000));
+    assert_true(mr_log_counters(w->reactor[0].log)->journal_bytes > 3 * options.journal_bytes);
+    assert_true(mr_log_counters(w->reactor[0].log)->relogged_bytes + mr_log_counters(w->reactor[0].log)->inplace_bytes > 0);
+    for (uint32_t p = 0; p < 20; p++)
+        end[p] = log_world_end(w, p);
+    log_world_power_cut(w);
+    assert_int_equal(log_world_start(w, &err), 0);
+    for (uint32_t p = 0; p < 20; p++) {
+        assert_false(w->partition[p].is_offline);
+        assert_int_equal(log_world_end(w, p), end[p]);
+    }
+    log_world_close(w);
+}
+
+static void a_failed_write_is_final(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.partitions = 2;
+    options.directories = 2;
+    struct log_world *w = open_world(&options);
+
+    append(w, 0, 3, 100);
+    append(w, 1, 3, 100);
+    assert_true(log_world_settle(w, 1000));
+    uint64_t durable = log_world_durable(w, 0);
+    mr_sim_disk_fail(w->machine, MR_SIM_DISK_BURST_WRITE, 1, EIO, false);
+    append(w, 0, 3, 100);
+    for (uint32_t i = 0; i < 100; i++)
+        log_world_step(w);
+    assert_true(w->offline[0]);
+    assert_false(w->offline[1]);
+    assert_int_equal(w->actions[MR_LOG_ACTION_OFFLINE], 1);
+    assert_int_equal(log_world_append(w, 0, 1, 100), -EIO);
+    assert_int_equal(log_world_durable(w, 0), durable);
+    assert_int_equal(mr_load_relaxed(&w->partition[0].head->visible), durable);
+    assert_int_equal(mr_load_relaxed(&w->partition[0].head->state), MR_PARTITION_OFFLINE);
+    append(w, 1, 3, 100); /* the other directory goes on */
+    for (uint32_t i = 0; i < 100; i++)
+        log_world_step(w);
+    assert_int_equal(log_world_durable(w, 1), log_world_end(w, 1));
+    log_world_close(w);
+}
+
+static void without_disk_space_produce_is_refused_and_comes_back(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.durability = MR_DURABILITY_LEADER;
+    struct log_world *w = open_world(&options);
+    int rc = 0;
+
+    mr_sim_disk_set_capacity(w->machine, 1);
+    for (uint32_t i = 0; i < 2000 && rc != -ENOSPC; i++) {
+        rc = log_world_append(w, 0, 10, 100);
+        log_world_step(w);
+    }
+    assert_int_equal(rc, -ENOSPC);
+    assert_false(w->offline[0]);
+    mr_sim_disk_set_capacity(w->machine, 0);
+    w->now_ns += 1100000000; /* it asks again every second */
+    assert_true(log_world_settle(w, 1000));
+    assert_true(log_world_append(w, 0, 10, 100) != -ENOSPC);
+    assert_true(log_world_settle(w, 1000));
+    assert_int_equal(log_world_durable(w, 0), log_world_end(w, 0));
+    log_world_close(w);
+}
+
+/* Segments */
+
+static uint64_t deleted_before_start;
+
+/* I7 */
+static void watch_deletes(void *context, struct log_world *w, uint32_t reactor, const struct mr_log_action *action)
+{
+    const struct log_world_partition *p;
+    if (action->kind != MR_LOG_ACTION_DELETE_SEGMENT)
+        return;
+    p = mr_partition_context(action->partition);
+    if (action->base_offset >= mr_load_relaxed(&p->head->log_start))
+        deleted_before_start++;
+}
+
+static void segments_roll_close_and_are_retained(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.segment_bytes = 40000;
+    options.retention_bytes = 100000;
+    struct log_world *w = open_world(&options);
+    struct mr_log_segment segment;
+    uint64_t position, offset;
+
+    deleted_before_start = 0;
+    w->watch = watch_deletes;
+    for (uint32_t i = 0; i < 400; i++)
+        append(w, 0, 5, 200);
+    assert_true(log_world_settle(w, 1000));
+    assert_true(w->actions[MR_LOG_ACTION_CLOSE_SEGMENT] > 5);
+    assert_true(w->actions[MR_LOG_ACTION_DELETE_SEGMENT] > 3);
+    assert_int_equal(deleted_before_start, 0);
+    uint64_t start = mr_load_relaxed(&w->partition[0].head->log_start);
+    assert_true(start > 0);
+    assert_int_equal(mr_partition_find_segment(w->partition[0].log, start - 1, &segment, &position, &offset), -ERANGE);
+    assert_int_equal(mr_partition_find_segment(w->partition[0].log, log_world_end(w, 0), &segment, &position, &offset), -ENOENT);
+    uint64_t kept = 0;
+    for (uint64_t at = start; at < log_world_end(w, 0); at = segment.next_offset) {
+        assert_int_equal(mr_partition_find_segment(w->partition[0].log, at, &segment, &position, &offset), 0);
+        assert_in_range(at, segment.base_offset, segment.next_offset - 1);
+        assert_true(segment.bytes <= options.segment_bytes && position <= segment.bytes && offset <= segment.next_offset);
+        kept += segment.bytes;
+    }
+    assert_in_range(kept, options.retention_bytes, options.retention_bytes + options.segment_bytes);
+    uint64_t end = log_world_end(w, 0), files_end;
+    assert_true(log_world_stop(w, 2000));
+    assert_int_equal(log_world_check_files(w, 0, &files_end), start);
+    assert_int_equal(files_end, end);
+    log_world_close(w);
+}
+
+static void trimmed_records_stay_gone(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.segment_bytes = 20000;
+    struct log_world *w = open_world(&options);
+    struct millrace_error err;
+
+    deleted_before_start = 0;
+    w->watch = watch_deletes;
+    for (uint32_t i = 0; i < 100; i++)
+        append(w, 0, 5, 200);
+    assert_true(log_world_settle(w, 1000));
+    struct mr_partition *p = w->partition[0].log;
+    assert_int_equal(mr_partition_trim(p, log_world_end(w, 0) + 1), -ERANGE);
+    assert_int_equal(mr_partition_trim(p, 333), 0);
+    assert_int_equal(mr_partition_trim(p, 100), 0); /* further back than asked before: nothing to do */
+    assert_int_equal(mr_load_relaxed(&w->partition[0].head->log_start), 0); /* not before it is durable */
+    for (uint32_t i = 0; i < 100; i++)
+        log_world_step(w);
+    assert_int_equal(mr_load_relaxed(&w->partition[0].head->log_start), 333);
+    assert_true(w->actions[MR_LOG_ACTION_DELETE_SEGMENT] > 0);
+    assert_int_equal(deleted_before_start, 0);
+    log_world_power_cut(w);
+    assert_int_equal(log_world_start(w, &err), 0);
+    assert_int_equal(mr_load_relaxed(&w->partition[0].head->log_start), 333);
+    log_world_close(w);
+}
+
+static void removal_waits_for_writes_in_flight(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.partitions = 2;
+    struct log_world *w = open_world(&options);
+
+    append(w, 0, 3, 100);
+    append(w, 1, 3, 100);
+    assert_true(log_world_settle(w, 1000));
+    append(w, 1, 3, 100);
+    mr_sim_disk_hold(w->machine, true);
+    log_world_step(w);
+    assert_int_equal(mr_log_partition_remove(w->reactor[0].log, w->partition[1].log), -EAGAIN);
+    assert_int_equal(log_world_append(w, 1, 1, 10), -EIO);
+    mr_sim_disk_hold(w->machine, false);
+    for (uint32_t i = 0; i < 100; i++)
+        log_world_step(w);
+    assert_int_equal(mr_log_partition_remove(w->reactor[0].log, w->partition[1].log), 0);
+    append(w, 0, 3, 100);
+    assert_true(log_world_settle(w, 1000));
+    log_world_close(w);
+}
+
+static void small_journals_and_odd_options_are_refused(void **state)
+{
+    struct mr_log_options options = {.directory_count = 0};
+    struct mr_log *log;
+    assert_int_equal(mr_log_init(&log, &options), -EINVAL);
+    options.directory_count = MR_LOG_DIRECTORIES_MAX + 1;
+    assert_int_equal(mr_log_init(&log, &options), -EINVAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sequences_wrap_and_duplicates_are_found_in_their_runs),
+        cmocka_unit_test(runs_are_remembered_64_deep),
+        cmocka_unit_test(an_open_batch_counts_for_sequences),
+        cmocka_unit_test(producers_outlive_a_kill_and_a_power_cut),
+        cmocka_unit_test(a_busy_partition_moves_to_extents_and_an_idle_one_back),
+        cmocka_unit_test(a_record_too_large_for_a_slot_gets_an_extent),
+        cmocka_unit_test(memory_is_reused_only_when_nobody_pins_it),
+        cmocka_unit_test(nothing_is_durable_before_its_writes_are),
+        cmocka_unit_test(many_partitions_share_one_journal_write),
+        cmocka_unit_test(the_journal_wraps_over_idle_partitions),
+        cmocka_unit_test(a_failed_write_is_final),
+        cmocka_unit_test(without_disk_space_produce_is_refused_and_comes_back),
+        cmocka_unit_test(segments_roll_close_and_are_retained),
+        cmocka_unit_test(trimmed_records_stay_gone),
+        cmocka_unit_test(removal_waits_for_writes_in_flight),
+        cmocka_unit_test(small_journals_and_odd_options_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
