@@ -14,7 +14,13 @@
 #define WAIT_MS    100 /* how long a client that does not spin sleeps in poll */
 #define SILENCE_NS (10 * 1000000000ull)
 
-/* One at a time, or as the rate says. Record k is due at start + k * interval; that is where its latency begins. */
+static void doze(uint64_t ns)
+{
+    struct timespec pause = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+    nanosleep(&pause, NULL); /* a signal ends it early: the run is over anyway */
+}
+
+/* @param latency NULL: a warm-up.  One at a time, or as the rate says. Record k is due at start + k * interval; that is where its latency begins. */
 static int run(struct mr_bench_bed *bed, uint64_t records_max, uint64_t duration_ns, struct mr_histogram *latency, struct millrace_error *err)
 {
     const struct mr_workload_options *options = bed->options;
@@ -28,6 +34,8 @@ static int run(struct mr_bench_bed *bed, uint64_t records_max, uint64_t duration
         bool more = sender->sent < records_max && now < end;
         uint64_t due_ns = open_loop ? start + (uint64_t)((double)sender->sent * interval_ns) : now;
         if (more && (open_loop ? now >= due_ns && due_ns < end : reader->received == sender->sent)) {
+            if (options->pause_ns != 0 && latency != NULL)
+                doze(options->pause_ns);
             sent_ns = open_loop ? now : mr_measure_now_ns(); /* what was done since `now` is not the record's */
             if (!mr_bench_send(sender, 1))
                 break;
@@ -42,7 +50,8 @@ static int run(struct mr_bench_bed *bed, uint64_t records_max, uint64_t duration
             heard_ns = now;
             for (uint64_t k = first; k < first + count; k++) {
                 uint64_t from_ns = open_loop ? start + (uint64_t)((double)k * interval_ns) : sent_ns;
-                mr_histogram_record(latency, now > from_ns ? now - from_ns : 0);
+                if (latency != NULL)
+                    mr_histogram_record(latency, now > from_ns ? now - from_ns : 0);
             }
             mr_bench_collect(sender);
             if ((reader->received & 4095) == 0 && mr_bench_stopped(options))
@@ -84,7 +93,7 @@ int mr_workload_ping(const struct mr_workload_options *options, struct millrace_
         mr_bench_node_resume(&options->node);
         mr_bench_bed_restart(&bed);
         if (rc == 0)
-            rc = run(&bed, WARM_UP, 1000000000, &latency, err);
+            rc = run(&bed, WARM_UP, 1000000000, NULL, err);
         mr_histogram_reset(&latency);
         mr_bench_bed_restart(&bed);
         mr_bench_cost_begin(&bed);

@@ -29,6 +29,7 @@ struct mr_workload_options {
     uint32_t depth;         /* disk: writes in flight of the stream's limit */
     uint64_t rate;          /* records a second, 0: as fast as they go */
     uint64_t duration_ns;   /* of a run */
+    uint64_t pause_ns;      /* ping: idle for so long before each record */
     uint32_t runs;
     bool sustained;         /* pubsub: the disk is the bound */
     uint64_t keep_bytes;    /* sustained: log.retention.bytes of the node */

@@ -33,7 +33,7 @@ const char mr_cmd_bench_details[] =
     "  millrace bench limits --data /srv --duration 30s --json\n";
 
 struct bench {
-    uint64_t runs, duration_ns, size, batch, rate, producers, partitions, ring_bytes, depth, keep_bytes;
+    uint64_t runs, duration_ns, size, batch, rate, producers, partitions, ring_bytes, depth, keep_bytes, pause_ns;
     const char *cpus, *data, *idle, *durability, *hdr, *socket_path;
     bool json, sustained, pause_daemon;
     struct mr_limit_cpus core;
@@ -100,7 +100,8 @@ static int workload(struct bench *bench, const char *name)
         .node = {.socket_path = bench->socket_path, .idle = bench->idle_kind, .may_pause = bench->pause_daemon},
         .cpus = bench->core, .directory = bench->data, .durability = bench->durability, .size = (uint32_t)bench->size,
         .batch = (uint32_t)bench->batch, .producers = (uint32_t)bench->producers, .partitions = (uint32_t)bench->partitions,
-        .ring_bytes = (uint32_t)bench->ring_bytes, .depth = (uint32_t)bench->depth, .rate = bench->rate, .duration_ns = bench->duration_ns,
+        .ring_bytes = (uint32_t)bench->ring_bytes, .depth = (uint32_t)bench->depth, .rate = bench->rate,
+        .pause_ns = bench->pause_ns, .duration_ns = bench->duration_ns,
         .runs = (uint32_t)bench->runs, .sustained = bench->sustained, .keep_bytes = bench->keep_bytes, .latency = &latency,
         .print = print, .context = bench, .stop = stop,
     };
@@ -166,6 +167,7 @@ int mr_cmd_bench(const struct mr_cli_command *command, int argc, char **argv)
         {"batch", 0, MR_CLI_COUNT, "N", &bench.batch, "records committed together (default 64; disk's stream 16)"},
         {"rate", 'r', MR_CLI_COUNT, "R", &bench.rate, "records a second, open loop (default: as fast as they go)"},
         {"duration", 0, MR_CLI_DURATION, "TIME", &bench.duration_ns, "of each run (default 5s)"},
+        {"pause", 0, MR_CLI_DURATION, "TIME", &bench.pause_ns, "ping: idle for so long before each record"},
         {"runs", 0, MR_CLI_COUNT, "N", &bench.runs, "how often each figure is taken (default 5)"},
         {"cpus", 0, MR_CLI_TEXT, "A,B", &bench.cpus, "core of the client, core of the other end (default 0,1)"},
         {"idle", 0, MR_CLI_TEXT, "HOW", &bench.idle, "how the client waits: busy (default), adaptive or sleep"},
