@@ -511,7 +511,7 @@ int mr_log_adopt_extents(struct mr_partition *p, const struct mr_log_recovered *
     for (uint32_t i = 0; i < recovered->extent_count; i++)
         if (i < skip || i >= count)
             give(p, &recovered->extents[i]);
-    const struct mr_log_live_extent *extents = recovered->extents + skip;
+    const struct mr_log_live_extent *extents = skip > 0 ? recovered->extents + skip : recovered->extents; /* NULL without any */
     count -= skip;
     for (uint64_t i = 0; i < MR_HEAD_DIRECTORY_COUNT; i++) {
         struct mr_head_directory_entry *entry = &p->head->directory[i];

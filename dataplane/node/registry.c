@@ -245,6 +245,18 @@ int mr_registry_discard(struct mr_registry *registry, const struct mr_datadir *h
     return 0;
 }
 
+void mr_registry_release(struct mr_registry *registry)
+{
+    while (registry->topics != NULL) {
+        struct mr_topic *topic = registry->topics;
+        registry->topics = topic->next;
+        free(topic->partitions);
+        free(topic->slots.piece);
+        free(topic->slots.free);
+        free(topic);
+    }
+}
+
 char *mr_registry_json(const struct mr_registry *registry)
 {
     json_t *topics = json_array();

@@ -33,6 +33,9 @@ int mr_registry_create(struct mr_registry *registry, const struct mr_datadir *ho
 int mr_registry_discard(struct mr_registry *registry, const struct mr_datadir *home, const struct mr_node_config *config, struct mr_topic *topic,
                         struct millrace_error *err) MR_MUST_USE;
 
+/** Forget all topics and free them: their memory must be unmapped, and no thread may know them any more. */
+void mr_registry_release(struct mr_registry *registry);
+
 /** JSON array for `topic list`; to free(). */
 char *mr_registry_json(const struct mr_registry *registry);
 

@@ -15,8 +15,8 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SUITES = ["lint", "unit", "property", "crash", "fuzz"]
-MESON_SUITES = ["unit", "property", "fuzz"]
+SUITES = ["lint", "unit", "property", "sim", "crash", "fuzz"]
+MESON_SUITES = ["unit", "property", "sim", "fuzz"]
 SCRIPT_SECONDS = {"quick": 120, "normal": 600, "full": 7200}
 FUZZ_SECONDS = {"quick": 0, "normal": 10, "full": 600}
 SANITIZERS = ["address", "undefined", "thread"]

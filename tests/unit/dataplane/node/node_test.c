@@ -140,6 +140,7 @@ static void topics_outlive_the_process_with_their_configs(void **state)
     assert_non_null(strstr(err.text, "'/'"));
     assert_int_equal(mr_registry_create(&registry, &directory, &config, 3, "x", 1, "no.such.key=1", &topic, &err), -EINVAL);
     assert_non_null(strstr(err.text, "no.such.key"));
+    mr_registry_release(&registry);
     assert_int_equal(mr_registry_open(&registry, &directory, &config, 3, &err), 0);
     assert_int_equal(registry.generation, generation + 1);
     topic = mr_registry_find(&registry, "ticks");
@@ -150,6 +151,7 @@ static void topics_outlive_the_process_with_their_configs(void **state)
     assert_null(mr_registry_find(&registry, "x"));
     for (uint32_t p = 0; p + 1 < 5; p++) /* neighbours lie on different reactors */
         assert_int_not_equal(topic->partitions[p].reactor, topic->partitions[p + 1].reactor);
+    mr_registry_release(&registry);
     mr_datadir_close(&directory);
 }
 
