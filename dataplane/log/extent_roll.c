@@ -400,8 +400,8 @@ void mr_log_memory_is_free(struct mr_partition *p, const struct mr_log_live_exte
     mr_assert(!"an extent came free that was not asked for");
 }
 
-/* Nothing needs the memory of an extent behind the tail but readers: what it shows is durable in place, next extent's copy aside. Its last
- * batch may end in that copy: adoption has to find the batch whole, in memory or on disk. */
+/* Nothing needs the memory of an extent behind the tail but readers that are there already: whoever comes later reads all of its batches from
+ * the file, the last one too, of which the next extent's copy of a partial block shows only the end. */
 static bool is_recyclable(const struct mr_partition *p, uint64_t sequence)
 {
     const struct log_extent *e = log_extent_at(p, sequence), *next = log_extent_at(p, sequence + 1);
@@ -410,7 +410,7 @@ static bool is_recyclable(const struct mr_partition *p, uint64_t sequence)
     if (mr_log_segment_is_closed(p, e->segment_base))
         return true;
     return p->durable_offset >= next->base_offset && next->segment_base == e->segment_base &&
-           s->data.placed >= next->data_window && s->side.placed >= next->side_window;
+           s->data.placed >= e->data_end && s->side.placed >= next->side_window;
 }
 
 void mr_log_recycle(struct mr_partition *p, bool all)
