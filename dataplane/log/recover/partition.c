@@ -189,6 +189,20 @@ static int load_cut(struct work *work, struct mr_segment_files *files)
     return rc < 0 ? rc : 0;
 }
 
+/* The last segment that is known lies below log_start and its files are gone, though its journal entries show that its beginning had been in
+ * them: it was deleted after the next one began, of which nothing is durable yet. Only when nothing durable is known above log_start. */
+static bool was_deleted(const struct work *work, const struct mr_segment_files *files)
+{
+    if (files->has_data || files->has_side || files->base_offset >= work->log_start || work->end_min != 0)
+        return false;
+    for (uint32_t i = 0; i < work->entry_count; i++) {
+        const struct mr_journal_entry *at = work->entry[i].at;
+        if (at->segment_base_offset == files->base_offset && at->data_bytes > 0 && at->data_position == 0)
+            return false;
+    }
+    return true;
+}
+
 /** Segments from files and entries, less those below log_start; their views. */
 static int collect(struct work *work, struct millrace_error *err)
 {
@@ -220,6 +234,12 @@ static int collect(struct work *work, struct millrace_error *err)
         qsort(work->segment, work->count, sizeof *work->segment, by_base);
     uint32_t below = 0;
     while (below + 1 < work->count && work->segment[below + 1].base_offset <= work->log_start) {
+        rc = add_number(&work->gone, &work->gone_count, &work->gone_room, work->segment[below].base_offset);
+        if (rc != 0)
+            return rc;
+        below++;
+    }
+    if (below + 1 == work->count && was_deleted(work, &work->segment[below])) {
         rc = add_number(&work->gone, &work->gone_count, &work->gone_room, work->segment[below].base_offset);
         if (rc != 0)
             return rc;
