@@ -182,7 +182,11 @@ static int start_reactor(struct node *node, uint32_t r, struct millrace_error *e
         if (rc == 0)
             memset(journal->staging, 0, STAGING_BYTES);
     }
-    return rc == 0 ? mr_reactor_start(&node->reactors[r], &options, err) : rc;
+    if (rc == 0)
+        rc = mr_reactor_start(&node->reactors[r], &options, err);
+    if (rc != 0)
+        mr_disk_release(options.disk); /* a reactor that runs releases its own */
+    return rc;
 }
 
 /* A thread of its own: writing a spare journal takes longer than a client that attaches should wait. */
