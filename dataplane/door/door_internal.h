@@ -74,6 +74,7 @@ struct mr_session {
     uint32_t handle_count;
     struct mr_session_producer producers[MR_SESSION_PRODUCERS_MAX];
     struct mr_session_consumer consumers[MR_SESSION_CONSUMERS_MAX];
+    uint32_t mail;            /* messages sent, for the rings' word of that name */
     uint32_t replies_awaited; /* from reactors: rings given back, readers let go */
     /* the request in progress */
     enum mr_request_kind request_kind;

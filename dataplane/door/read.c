@@ -113,7 +113,14 @@ void door_extent_notice(struct mr_door *door, const struct mr_steward_notice *no
         *at = file->next;
         close(file->read_fd);
         free(file);
-        return;
+        break;
+    }
+    struct mr_message_extent gone = {.header = {.bytes = sizeof gone, .type = MR_MESSAGE_EXTENT_GONE, .abi_version = MR_ABI_VERSION},
+                                     .partition = partition->index, .file_id = notice->file_id};
+    for (struct mr_subscriber *reader = partition->readers, *next; reader != NULL; reader = next) {
+        next = reader->door_next;
+        gone.consumer = reader->consumer;
+        door_send(reader->session, &gone, NULL, 0);
     }
 }
 

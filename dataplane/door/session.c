@@ -25,6 +25,10 @@ bool door_send(struct mr_session *session, const void *message, const int *fds, 
     /* A client that does not read its socket only hurts itself: a push that does not fit ends the session, which attaches again. */
     if (rc != 0 && session->state != MR_SESSION_CLOSING)
         door_session_close(session, rc == -EAGAIN ? "it does not read its socket" : "its socket failed");
+    session->mail++;
+    for (uint32_t r = 0; r < session->door->options.reactor_count; r++)
+        if (session->rings[r].ring != NULL)
+            mr_store_release(&((struct mr_ring_daemon *)session->rings[r].memory)->mail, session->mail);
     return rc == 0;
 }
 

@@ -317,10 +317,12 @@ static bool build(struct log_directory *d)
     return true;
 }
 
+/* The more is in flight, the more is gathered: a few commits fill the disk's queue, and each is worth its share of a journal write. */
 static bool may_start(const struct log_directory *d)
 {
     uint64_t in_flight = log_commits_in_flight(d);
-    return !d->offline && !d->stuck && (in_flight == 0 || (in_flight < MR_LOG_COMMITS_MAX && d->waiting_bytes >= MR_LOG_GATHER_BYTES));
+    uint64_t gather_bytes = mr_min_u64((uint64_t)MR_LOG_GATHER_BYTES * in_flight, MR_LOG_GATHER_BYTES_MAX);
+    return !d->offline && !d->stuck && in_flight < MR_LOG_COMMITS_MAX && (in_flight == 0 || d->waiting_bytes >= gather_bytes);
 }
 
 /* Is there something to commit that a step would start at this time? */

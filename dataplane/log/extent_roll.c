@@ -268,23 +268,77 @@ static uint32_t ahead_target(const struct mr_partition *p)
     return half || p->hot ? 1 : 0;
 }
 
+static bool lacks_memory(const struct mr_partition *p)
+{
+    return p->refuse != -EIO && !p->removed && p->last_sequence - p->tail_sequence < ahead_target(p);
+}
+
+static bool is_directory_full(const struct mr_partition *p)
+{
+    return p->last_sequence - p->first_sequence + 1 >= MR_LOG_EXTENTS_MAX;
+}
+
 static bool needs_memory(const struct mr_partition *p)
 {
-    return p->refuse != -EIO && !p->removed && p->last_sequence - p->tail_sequence < ahead_target(p) &&
-           p->last_sequence - p->first_sequence + 1 < MR_LOG_EXTENTS_MAX;
+    return lacks_memory(p) && !is_directory_full(p);
+}
+
+/* All the memory that there is for this partition: its own oldest is reused, which costs nothing. Asked for again from time to time. */
+static bool is_limited(const struct mr_partition *p)
+{
+    return p->limited_ns != 0 && p->log->now_ns - p->limited_ns < MR_LOG_LIMITED_NS;
+}
+
+static void limit(struct mr_partition *p)
+{
+    p->limited_ns = mr_max_u64(p->log->now_ns, 1);
+}
+
+/* Something that was recycled is on its way. What readers hold on to comes late, perhaps very late: it is not counted on. */
+static bool is_leaving(const struct mr_partition *p)
+{
+    for (uint32_t i = 0; i < p->leaving_count; i++)
+        if (!p->leaving[i].late)
+            return true;
+    return false;
+}
+
+static void wait_for_memory(struct mr_partition *p)
+{
+    p->want_refused = true;
+    if (!list_is_linked(&p->refused))
+        mr_log_timer(&p->log->refused, &p->refused, &p->refused_due_ns, p->log->now_ns + MR_LOG_REFUSED_RETRY_NS);
+}
+
+/* Timer: what was waited for did not come. */
+void mr_log_memory_is_late(struct mr_partition *p)
+{
+    for (uint32_t i = 0; i < p->leaving_count; i++)
+        p->leaving[i].late = p->leaving[i].late || p->leaving[i].state == LOG_LEAVING_ASKED;
+    p->want_refused = false;
+    mr_log_want_memory(p);
 }
 
 void mr_log_want_memory(struct mr_partition *p)
 {
     if (p->want_asked || p->want_refused)
         return;
-    if (!needs_memory(p)) {
-        if (p->last_sequence - p->first_sequence + 1 >= MR_LOG_EXTENTS_MAX)
-            mr_log_recycle(p, false);
+    if (!lacks_memory(p))
+        return;
+    if (is_directory_full(p)) {
+        limit(p);
+        mr_log_recycle(p, false);
         return;
     }
-    p->want_asked = true;
     p->want_slot = p->idle_switch || !p->hot;
+    if (!p->want_slot && is_limited(p)) {
+        mr_log_recycle(p, false);
+        if (is_leaving(p)) { /* ours when no reader is there any more */
+            wait_for_memory(p);
+            return;
+        }
+    }
+    p->want_asked = true;
     mr_log_pend(p, LOG_PENDING_WANT);
 }
 
@@ -353,17 +407,16 @@ void mr_log_take_memory(struct mr_partition *p, const struct mr_log_live_extent 
 {
     p->want_asked = false;
     if (live->memory == NULL) {
+        limit(p);
         mr_log_recycle(p, false);
-        if (!p->want_slot && !p->slot_too_small && p->last_sequence == p->tail_sequence && p->leaving_count == 0) {
+        if (!p->want_slot && !p->slot_too_small && p->last_sequence == p->tail_sequence && !is_leaving(p)) {
             /* Others have all the memory there is, and we have nothing to reuse: go on in a slot, slower, rather than not at all. */
             p->want_asked = true;
             p->want_slot = true;
             mr_log_pend(p, LOG_PENDING_WANT);
             return;
         }
-        p->want_refused = true;
-        if (!list_is_linked(&p->refused))
-            mr_log_timer(&p->log->refused, &p->refused, &p->refused_due_ns, p->log->now_ns + MR_LOG_REFUSED_RETRY_NS);
+        wait_for_memory(p);
         return;
     }
     p->slot_too_small = p->slot_too_small && live->slot;
@@ -415,7 +468,7 @@ static bool is_recyclable(const struct mr_partition *p, uint64_t sequence)
 
 void mr_log_recycle(struct mr_partition *p, bool all)
 {
-    if (!all && p->leaving_count > 0)
+    if (!all && is_leaving(p))
         return; /* one on its way is enough */
     while (p->first_sequence < p->tail_sequence && p->leaving_count + 1 < p->extent_capacity && is_recyclable(p, p->first_sequence)) {
         struct log_extent *e = log_extent_at(p, p->first_sequence);

@@ -331,8 +331,7 @@ static void run_timers(struct mr_log *log)
     while (TIMER_DUE(log, refused, refused_due_ns)) {
         struct mr_partition *p = list_entry(log->refused.next, struct mr_partition, refused);
         list_remove(&p->refused);
-        p->want_refused = false;
-        mr_log_want_memory(p);
+        mr_log_memory_is_late(p);
     }
     while (TIMER_DUE(log, no_space, no_space_due_ns)) {
         struct mr_partition *p = list_entry(log->no_space.next, struct mr_partition, no_space);

@@ -32,8 +32,10 @@
 #define MR_LOG_IDLE_NS         5000000000ull
 #define MR_LOG_IDLE_CHECK_NS     (250 * MR_LOG_MS_NS)
 #define MR_LOG_REFUSED_RETRY_NS  (10 * MR_LOG_MS_NS)   /* ask again for memory that was refused */
+#define MR_LOG_LIMITED_NS        (1000 * MR_LOG_MS_NS) /* after memory was refused, the partition lives on its own for so long */
 #define MR_LOG_SPACE_RETRY_NS    (1000 * MR_LOG_MS_NS) /* ask again for disk space */
-#define MR_LOG_GATHER_BYTES      (256u << 10)          /* so much waiting starts a commit while another is in flight */
+#define MR_LOG_GATHER_BYTES      (256u << 10)          /* so much waiting, for each that is in flight, starts another commit */
+#define MR_LOG_GATHER_BYTES_MAX  (1ull << 20)
 #define MR_LOG_STREAM_BYTES      (1u << 20)            /* a `leader` partition with so much waiting does not wait for flush_ns */
 #define MR_LOG_WRITES_MAX        128u                  /* of a commit */
 #define MR_LOG_PARTS_MAX         1024u                 /* segments in a commit */
@@ -106,6 +108,7 @@ enum log_leaving_state {
 struct log_leaving {
     struct mr_log_live_extent extent;
     uint32_t state;
+    bool late; /* readers hold it: nothing waits for it any more */
 };
 
 struct log_run { /* sequences [sequence, +count) lie at offsets [offset, +count) */
@@ -184,6 +187,7 @@ struct mr_partition {
     bool want_first;            /* an append waits for memory */
     bool slot_too_small; /* what is to be appended does not fit into one */
     bool want_refused;          /* the last answer was no: not before the timer, or until something else comes free */
+    uint64_t limited_ns;        /* when memory was last refused, or the directory was full; 0: never */
     bool hot;                   /* hugepage extents rather than slots */
     bool idle_switch;           /* a slot is asked for to retire a hugepage tail */
     struct log_segment *next_segment; /* made at begin, becomes the tail at finish */
@@ -339,6 +343,7 @@ int mr_log_make_room(struct mr_partition *p, uint64_t need_bytes);
 void mr_log_publish_roll(struct mr_partition *p);
 void mr_log_tail_room(struct mr_partition *p);
 void mr_log_want_memory(struct mr_partition *p);
+void mr_log_memory_is_late(struct mr_partition *p);
 void mr_log_take_memory(struct mr_partition *p, const struct mr_log_live_extent *extent);
 void mr_log_memory_is_free(struct mr_partition *p, const struct mr_log_live_extent *extent);
 void mr_log_idle(struct mr_partition *p);

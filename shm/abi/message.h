@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Messages on the attach socket: Unix, SOCK_SEQPACKET, one message a packet, descriptors by SCM_RIGHTS. The cold part of a session: what
  * follows it, records and acks, never touches the socket. Replies carry the request's number; the client has one request outstanding,
- * and the daemon may push RING, EXTENT and CLOSING in between.
+ * and the daemon may push RING, EXTENT, EXTENT_GONE and CLOSING in between. Each message is counted in mr_ring_daemon.mail of the session's
+ * rings, so that a client that is busy reads its socket when there is something to read, and makes no system call otherwise.
  *
  *  client                                  daemon
  *  HELLO                                -> WELCOME + [wake: read end of a pipe, doorbell eventfd] | ERROR
@@ -11,6 +12,7 @@
  *  SUBSCRIBE                            -> EXTENT + [file]  for every live hugepage extent of the partition, SUBSCRIBED | ERROR
  *                                          and from then on EXTENT + [file] for each one that comes new, well before the tail gets there.
  *                                          A recycled file keeps its file_id and its descriptor; slots lie in the slot file.
+ *                                          EXTENT_GONE when a file was given up: its memory is free when nobody maps it any more.
  *  SEGMENT (a cold read from an offset) -> SEGMENT_IS + [log, sidecar] | ERROR
  *  TOPIC_CREATE, CLOSE_*                -> DONE | ERROR
  *  TOPIC_LIST                           -> LIST + [memfd with a JSON array]
@@ -48,6 +50,7 @@ enum mr_message_type {
     MR_MESSAGE_TOPIC_LIST = 19,
     MR_MESSAGE_LIST = 20,
     MR_MESSAGE_CLOSING = 21,
+    MR_MESSAGE_EXTENT_GONE = 22, /* a struct mr_message_extent without bytes, without a descriptor */
 };
 
 struct mr_message_header {

@@ -29,6 +29,7 @@ enum mr_ring_state {
 struct mr_ring_daemon {
     alignas(MR_CACHE_LINE) _Atomic uint64_t released; /* F: submission bytes before this position are free again */
     alignas(MR_CACHE_LINE) _Atomic uint32_t cold;     /* 1: after a commit, ring the session's eventfd */
+    _Atomic uint32_t mail;                            /* messages sent on the session's socket: it moved, read there; a hint */
     alignas(MR_CACHE_LINE) _Atomic uint32_t state;    /* enum mr_ring_state */
     _Atomic uint32_t reason;                          /* enum mr_poison_reason */
     alignas(MR_CACHE_LINE) uint64_t unused[8];

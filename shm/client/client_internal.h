@@ -27,7 +27,8 @@
 
 #define MR_CLIENT_EXPORT __attribute__((visibility("default")))
 
-#define MR_CLIENT_CHECK_NS    2000000u /* while nothing progresses: look at the socket, or try to connect, this often */
+#define MR_CLIENT_CHECK_NS    2000000u /* while away: try to connect this often */
+#define MR_CLIENT_LOOK_NS     10000000u /* while nothing progresses: look whether the socket has ended, this often; messages are told by `mail` */
 #define MR_CLIENT_QUIET_ROUNDS 8u     /* who polls every 10 ms still notices a death within 100 ms */
 #define MR_CLIENT_REQUEST_MS  30000    /* the daemon answers in milliseconds; this is a daemon that hangs */
 #define MR_CLIENT_GREETING_MS 5000     /* the same during re-attach, where a caller that must not block waits */
@@ -59,6 +60,7 @@ struct millrace_client {
     bool collecting;            /* a flush is under way: no producer chokes */
     bool fences;                /* fence after each commit, there is no membarrier */
     bool closing;               /* the daemon said CLOSING */
+    uint32_t mail;              /* mr_ring_daemon.mail of the first ring when the socket was last read */
     uint32_t held;              /* partitions that wait with refused frames: no ring space is reused (ring.h R4) */
     int socket, wake, doorbell; /* -1 while AWAY */
     struct millrace_producer *producers;
@@ -92,6 +94,12 @@ uint64_t mr_client_now_ns(void);
 int mr_client_request(struct millrace_client *client, struct mr_message_header *request, uint32_t bytes, enum mr_message_type type,
                       union mr_message *reply, enum mr_message_type reply_type, uint32_t reply_bytes, int *fds, uint32_t *fd_count,
                       int timeout_ms, struct millrace_error *err) MR_MUST_USE;
+
+/** Is there something on the socket that was not read yet? A look at a line that seldom changes. */
+static inline bool mr_client_has_mail(const struct millrace_client *client)
+{
+    return client->rings != NULL && mr_load_relaxed(&client->rings->ring.daemon->mail) != client->mail;
+}
 
 /** Take what the daemon pushed. @return 0; -ENOTCONN: the socket ended (what came before was taken); -EPROTO. Never blocks. */
 int mr_client_take_pushes(struct millrace_client *client) MR_MUST_USE;
@@ -179,5 +187,6 @@ void mr_consumers_lose(struct millrace_client *client);
 int mr_consumers_resume(struct millrace_client *client) MR_MUST_USE;
 /** Takes over the descriptor. */
 void mr_consumers_take_extent(struct millrace_client *client, const struct mr_message_extent *message, int fd);
+void mr_consumers_drop_extent(struct millrace_client *client, const struct mr_message_extent *message);
 
 #endif

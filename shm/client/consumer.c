@@ -154,6 +154,8 @@ static inline int next_record(struct millrace_consumer *consumer, struct mr_read
 static inline void begin_poll(struct millrace_consumer *consumer)
 {
     consumer->poll_count++;
+    if (mr_unlikely(mr_client_has_mail(consumer->client)) && mr_client_take_pushes(consumer->client) != 0)
+        consumer->client->quiet_since_ns = 1; /* mr_client_drive() finds out why */
     if (mr_unlikely(consumer->grave_count > 0))
         mr_consumer_dig(consumer);
     for (uint32_t i = 0; i < consumer->reader_count; i++) {

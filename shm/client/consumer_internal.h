@@ -38,6 +38,7 @@ struct mr_extent_map {
     uint32_t file_id;
     const uint8_t *base;
     uint64_t bytes;
+    bool gone; /* the daemon has given it up; we were reading it */
 };
 
 struct mr_cold_segment {
@@ -118,6 +119,7 @@ void mr_reader_unpin(struct mr_reader *reader, bool all);
 
 /** Takes over the descriptor. */
 void mr_reader_add_extent(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t file_id, uint64_t bytes, int fd);
+void mr_reader_drop_extent(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t file_id);
 void mr_consumer_bury(struct millrace_consumer *consumer, const void *base, uint64_t bytes);
 void mr_consumer_dig(struct millrace_consumer *consumer);
 

@@ -240,15 +240,35 @@ MR_CLIENT_EXPORT void millrace_consumer_close(struct millrace_consumer *consumer
     free_consumer(consumer);
 }
 
+/* The reader that a push is for; NULL: its consumer was closed meanwhile. */
+static struct mr_reader *find_reader(const struct millrace_client *client, const struct mr_message_extent *message,
+                                     struct millrace_consumer **consumer)
+{
+    for (*consumer = client->consumers; *consumer != NULL; *consumer = (*consumer)->next)
+        for (uint32_t i = 0; (*consumer)->number == message->consumer && !(*consumer)->lost && i < (*consumer)->reader_count; i++)
+            if ((*consumer)->reader[i].partition == message->partition)
+                return &(*consumer)->reader[i];
+    return NULL;
+}
+
 void mr_consumers_take_extent(struct millrace_client *client, const struct mr_message_extent *message, int fd)
 {
-    for (struct millrace_consumer *consumer = client->consumers; consumer != NULL; consumer = consumer->next)
-        for (uint32_t i = 0; consumer->number == message->consumer && !consumer->lost && i < consumer->reader_count; i++)
-            if (consumer->reader[i].partition == message->partition) {
-                mr_reader_add_extent(consumer, &consumer->reader[i], message->file_id, message->bytes, fd);
-                return;
-            }
-    close(fd); /* of a consumer that was closed meanwhile */
+    struct millrace_consumer *consumer;
+    struct mr_reader *reader = find_reader(client, message, &consumer);
+
+    if (reader != NULL)
+        mr_reader_add_extent(consumer, reader, message->file_id, message->bytes, fd);
+    else
+        close(fd);
+}
+
+void mr_consumers_drop_extent(struct millrace_client *client, const struct mr_message_extent *message)
+{
+    struct millrace_consumer *consumer;
+    struct mr_reader *reader = find_reader(client, message, &consumer);
+
+    if (reader != NULL)
+        mr_reader_drop_extent(consumer, reader, message->file_id);
 }
 
 void mr_consumers_lose(struct millrace_client *client)

@@ -30,11 +30,36 @@ void mr_consumer_dig(struct millrace_consumer *consumer)
     }
 }
 
+/* Unmap what the daemon has given up: its memory is free only then. What is being read stays until the reader has left it: an adopted
+ * extent is given up without a look at pins, which the daemon that died knew. */
+static void drop_gone(struct millrace_consumer *consumer, struct mr_reader *reader)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < reader->map_count; i++) {
+        const struct mr_extent_map *map = &reader->maps[i];
+        bool is_read = reader->state == MR_READER_LIVE && (const uint8_t *)reader->extent == map->base;
+        if (map->gone && !is_read)
+            mr_consumer_bury(consumer, map->base, map->bytes);
+        else
+            reader->maps[kept++] = *map;
+    }
+    reader->map_count = kept;
+}
+
+void mr_reader_drop_extent(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t file_id)
+{
+    for (uint32_t i = 0; i < reader->map_count; i++)
+        reader->maps[i].gone = reader->maps[i].gone || reader->maps[i].file_id == file_id;
+    drop_gone(consumer, reader);
+}
+
 void mr_reader_add_extent(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t file_id, uint64_t bytes, int fd)
 {
     struct stat st;
     void *base = MAP_FAILED;
 
+    drop_gone(consumer, reader);
     if (reader->map_count == reader->map_room) {
         uint32_t room = reader->map_room == 0 ? 16 : 2 * reader->map_room;
         struct mr_extent_map *grown = realloc(reader->maps, room * sizeof *grown);

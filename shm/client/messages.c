@@ -11,7 +11,7 @@ void mr_client_close_fds(const int *fds, uint32_t count)
         close(fds[i]);
 }
 
-/* RING, EXTENT and CLOSING; anything else without a request number is not for us. Takes over the descriptors. */
+/* RING, EXTENT, EXTENT_GONE and CLOSING; anything else without a request number is not for us. Takes over the descriptors. */
 static int take_push(struct millrace_client *client, const union mr_message *message, const int *fds, uint32_t fd_count)
 {
     int rc = 0;
@@ -36,6 +36,12 @@ static int take_push(struct millrace_client *client, const union mr_message *mes
         }
         mr_consumers_take_extent(client, &message->extent, fds[0]);
         return 0;
+    case MR_MESSAGE_EXTENT_GONE:
+        if (message->header.bytes == sizeof message->extent && fd_count == 0)
+            mr_consumers_drop_extent(client, &message->extent);
+        else
+            rc = -EPROTO;
+        break;
     case MR_MESSAGE_CLOSING:
         client->closing = true;
         break;
@@ -52,6 +58,8 @@ int mr_client_take_pushes(struct millrace_client *client)
     int fds[MR_MESSAGE_FDS_MAX];
     uint32_t fd_count;
 
+    if (client->rings != NULL) /* before we read: what comes meanwhile is looked for again */
+        client->mail = mr_load_acquire(&client->rings->ring.daemon->mail);
     for (;;) {
         int bytes = mr_session_receive(client->socket, &message, sizeof message, fds, &fd_count);
         if (bytes == -EAGAIN)

@@ -123,7 +123,7 @@ int mr_client_drive(struct millrace_client *client)
     uint64_t now_ns = mr_client_now_ns();
     if (client->quiet_since_ns == 0)
         client->quiet_since_ns = now_ns;
-    if (now_ns - client->quiet_since_ns < MR_CLIENT_CHECK_NS)
+    if (now_ns - client->quiet_since_ns < MR_CLIENT_LOOK_NS)
         return 0;
     client->quiet_since_ns = now_ns;
     bool poisoned;

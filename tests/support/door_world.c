@@ -233,7 +233,7 @@ int raw_receive(struct raw_client *client)
         for (uint32_t i = 0; i < fd_count; i++)
             close(fds[i]);
         client->extents += type == MR_MESSAGE_EXTENT;
-        if (rc == -EAGAIN || type == MR_MESSAGE_EXTENT || (type == MR_MESSAGE_RING && !client->mute))
+        if (rc == -EAGAIN || type == MR_MESSAGE_EXTENT || type == MR_MESSAGE_EXTENT_GONE || (type == MR_MESSAGE_RING && !client->mute))
             continue;
         return type;
     }
