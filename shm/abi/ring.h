@@ -2,14 +2,14 @@
 /* Memory of one ring pair, one per session and reactor: a memfd made, sized and sealed by the daemon (RELIABILITY.md S2).
  *
  *   0      struct mr_ring_daemon  written by the reactor only, in mapped order of heat
- *   4096   struct mr_ring_client  written by the client only
+ *   4096   struct mr_ring_client  written by the client only, hostile
  *   8192   completions            written by the reactor, completion_count lines
  *   ...    submissions            written by the client, submission_bytes, a power of two
  *
  * The mapping is writable for the client throughout, so a broken client may scribble over the daemon's words: they are copies, which the
  * reactor writes and never reads.
  *
- * Edges.  P (publish): client stores a frame's word, release -> reactor loads it, acquire: the frame's bytes are seen before it is drained.
+ * Edges.  P (publish): client stores `committed`, release -> reactor loads it, acquire: the frames below it are seen whole.
  *         F (free):    reactor stores `released`, release -> client loads it, acquire: the reactor's reads end before space is reused.
  *         A (ack):     reactor stores a completion's stamp, release -> client loads it, acquire: the line is complete.
  *         H (heard):   client stores completion_head, release -> reactor loads it, acquire: the line may be written again. */
@@ -37,8 +37,10 @@ struct mr_ring_daemon {
 static_assert(sizeof(struct mr_ring_daemon) == 4 * MR_CACHE_LINE, "ABI");
 
 struct mr_ring_client {
-    alignas(MR_CACHE_LINE) _Atomic uint64_t completion_head; /* H: completions before this index were consumed */
-    alignas(MR_CACHE_LINE) _Atomic uint32_t sleeping;        /* 1: the client sleeps on its wake eventfd; a hint only */
+    /* P: submissions before this position are committed. Alone with its neighbour, which is prefetched with it. */
+    alignas(2 * MR_CACHE_LINE) _Atomic uint64_t committed;
+    alignas(2 * MR_CACHE_LINE) _Atomic uint64_t completion_head; /* H: completions before this index were consumed */
+    alignas(MR_CACHE_LINE) _Atomic uint32_t sleeping;            /* 1: the client sleeps on its wake eventfd; a hint only */
 };
 
 /** One acknowledgement: `count` frames of one handle from first_sequence on. */
@@ -79,7 +81,7 @@ enum mr_poison_reason {
     MR_POISON_COMPLETION_INDEX = 5,
     MR_POISON_BUS_ERROR = 6,
     MR_POISON_MESSAGE = 7,
-    MR_POISON_PAD_LOOP = 8,
+    MR_POISON_COMMITTED_INDEX = 8, /* moved back, or beyond what the ring holds */
 };
 
 #define MR_RING_DAEMON_POSITION     0u

@@ -99,7 +99,7 @@ static void gather(struct millrace_producer *producer, struct mr_client_ring *ri
             memcpy(&wire, frame + MR_RING_WORD_BYTES, sizeof wire);
             /* Answered, or its daemon is dead: nobody else looks at it. We must not find it again, also not one that was refused for good:
              * its number goes to another record. */
-            mr_store_relaxed(mr_ring_word_at(&ring->ring, position), mr_frame_word(bytes, MR_FRAME_PAD, 0, 0));
+            mr_ring_pad(&ring->ring, position, bytes);
             if (!mr_sequences_is_settled(&state->numbers, wire)) {
                 uint64_t sequence = mr_sequences_of_wire(&state->numbers, wire, 1, &same);
                 struct mr_backlog_entry *entry = copy_frame(frame, word, sequence);
@@ -196,8 +196,9 @@ void mr_backlog_pump(struct millrace_producer *producer)
                     break;
                 uint64_t wire = entry->has_wire ? entry->wire : state->numbers.next_wire++;
                 memcpy(mr_ring_at(ring, position) + MR_FRAME_HEADER_BYTES, entry->body, bytes - MR_FRAME_HEADER_BYTES);
-                mr_ring_publish(ring, position,
-                                mr_frame_word(bytes, mr_frame_kind(entry->word), mr_frame_trailing(entry->word), state->handle), wire);
+                mr_ring_stage(ring, position, mr_frame_word(bytes, mr_frame_kind(entry->word), mr_frame_trailing(entry->word), state->handle),
+                              wire);
+                mr_ring_publish(ring, position, position + bytes);
                 state->in_rings++;
                 sent = true;
             }

@@ -240,7 +240,8 @@ static MR_COLD bool arm_all(struct millrace_consumer *consumer)
             continue;
         }
         memcpy(mr_ring_at(&ring->ring, position) + MR_FRAME_HEADER_BYTES, &arm, sizeof arm);
-        mr_ring_publish(&ring->ring, position, mr_frame_word(bytes, MR_FRAME_ARM, 0, consumer->handle_first + reader->partition), 0);
+        mr_ring_stage(&ring->ring, position, mr_frame_word(bytes, MR_FRAME_ARM, 0, consumer->handle_first + reader->partition), 0);
+        mr_ring_publish(&ring->ring, position, position + bytes);
         mr_client_wake(client, ring);
         reader->armed = true;
         reader->armed_offset = reader->offset;

@@ -169,26 +169,33 @@ static uint8_t *claim_record(struct millrace_producer *producer, struct record *
     return value;
 }
 
+/* Apart, so that the usual claim carries neither this frame nor its guard. */
+static __attribute__((noinline)) uint8_t *claim_with_options(struct millrace_producer *producer, size_t value_bytes,
+                                                             const struct millrace_record_options *options, int *error)
+{
+    *error = -EINVAL;
+    if (options->size_bytes < offsetof(struct millrace_record_options, header_count) + sizeof options->header_count)
+        return NULL;
+    struct record record = {.key = options->key,
+                            .headers = options->headers,
+                            .value_bytes = value_bytes,
+                            .key_bytes = options->key != NULL ? options->key_bytes : 0,
+                            .header_count = options->header_count,
+                            .partition = options->partition,
+                            .timestamp_ms = options->timestamp_ms};
+    return claim_record(producer, &record, error);
+}
+
 MR_CLIENT_EXPORT MR_HOT int millrace_producer_claim(struct millrace_producer *producer, size_t value_bytes,
                                                     const struct millrace_record_options *options, struct millrace_slot *slot)
 {
     uint8_t *value;
     int error;
 
-    if (mr_likely(options == NULL)) {
+    if (mr_likely(options == NULL))
         value = claim_value(producer, value_bytes, next_partition(producer), &error);
-    } else {
-        if (options->size_bytes < offsetof(struct millrace_record_options, header_count) + sizeof options->header_count)
-            return -EINVAL;
-        struct record record = {.key = options->key,
-                                .headers = options->headers,
-                                .value_bytes = value_bytes,
-                                .key_bytes = options->key != NULL ? options->key_bytes : 0,
-                                .header_count = options->header_count,
-                                .partition = options->partition,
-                                .timestamp_ms = options->timestamp_ms};
-        value = claim_record(producer, &record, &error);
-    }
+    else
+        value = claim_with_options(producer, value_bytes, options, &error);
     if (mr_unlikely(value == NULL))
         return error;
     uint64_t ordinal = producer->claim_next - 1;
@@ -208,11 +215,24 @@ static inline void settle_claims(struct millrace_producer *producer, uint64_t fi
         producer->claim_base = first;
 }
 
-/* Publish the `count` oldest open claims, all of which exist. @param slots NULL, or where to write the sequences. Hot. */
+/* Frames in one ring, one directly behind the other, that were staged and are not shown yet. */
+struct run {
+    struct mr_client_ring *ring; /* NULL: none */
+    uint64_t from, end;
+};
+
+static inline void show(struct millrace_producer *producer, const struct run *run)
+{
+    if (run->ring == NULL)
+        return;
+    mr_ring_publish(&run->ring->ring, run->from, run->end);
+    mr_client_wake(producer->client, run->ring);
+}
+
+/* Commit the `count` oldest open claims, all of which exist. @param slots NULL, or where to write the sequences. Hot. */
 static inline void commit_oldest(struct millrace_producer *producer, struct millrace_slot *slots, uint32_t count)
 {
-    struct mr_claim *leader = NULL; /* of a run in one ring: published last, showing all of the run */
-    uint64_t leader_wire = 0;
+    struct run run = {.ring = NULL};
     uint64_t ordinal = producer->claim_first;
 
     producer->pending += count;
@@ -231,23 +251,16 @@ static inline void commit_oldest(struct millrace_producer *producer, struct mill
             mr_backlog_commit(producer, claim, sequence);
             continue;
         }
-        uint64_t wire = state->numbers.next_wire++;
+        mr_ring_stage(&claim->ring->ring, claim->position, claim->word, state->numbers.next_wire++);
         state->in_rings++;
-        if (leader != NULL && leader->ring == claim->ring) {
-            mr_ring_stage(&claim->ring->ring, claim->position, claim->word, wire);
-            continue;
+        if (mr_unlikely(claim->ring != run.ring || claim->position != run.end)) {
+            show(producer, &run);
+            run.ring = claim->ring;
+            run.from = claim->position;
         }
-        if (leader != NULL) {
-            mr_ring_publish(&leader->ring->ring, leader->position, leader->word, leader_wire);
-            mr_client_wake(producer->client, leader->ring);
-        }
-        leader = claim;
-        leader_wire = wire;
+        run.end = claim->position + mr_frame_length(claim->word);
     }
-    if (mr_likely(leader != NULL)) {
-        mr_ring_publish(&leader->ring->ring, leader->position, leader->word, leader_wire);
-        mr_client_wake(producer->client, leader->ring);
-    }
+    show(producer, &run);
     settle_claims(producer, ordinal);
 }
 

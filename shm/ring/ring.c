@@ -17,7 +17,7 @@ static void producer_set_limit(struct mr_ring_producer *ring)
 {
     uint64_t lap_end = (ring->tail | ring->mask) + 1;
 
-    ring->limit = mr_min_u64(lap_end, ring->free_from + ring->mask + 1 - MR_RING_WORD_BYTES);
+    ring->limit = mr_min_u64(lap_end, ring->free_from + ring->mask + 1);
 }
 
 void mr_ring_producer_init(struct mr_ring_producer *ring, void *memory, struct mr_ring_shape shape)
@@ -46,14 +46,12 @@ bool mr_ring_claim_slow(struct mr_ring_producer *ring, uint32_t frame_bytes, uin
         if (tail + frame_bytes > ring->limit)
             return false;
     } else {
-        if (tail + left + frame_bytes + MR_RING_WORD_BYTES > free_end)
+        if (tail + left + frame_bytes > free_end)
             return false;
-        mr_store_relaxed(mr_ring_word_at(ring, tail + left), 0); /* R1 for what follows the pad, before the pad shows itself (R2) */
-        mr_store_release(mr_ring_word_at(ring, tail), mr_frame_word((uint32_t)left, MR_FRAME_PAD, 0, 0)); /* P */
+        mr_ring_pad(ring, tail, (uint32_t)left); /* R2; shown with the frame behind it */
         tail += left;
     }
-    mr_store_relaxed(mr_ring_word_at(ring, tail + frame_bytes), 0); /* R1 */
-    *(uint64_t *)(void *)(mr_ring_at(ring, tail) + MR_RING_WORD_BYTES) = frame_bytes;
+    mr_ring_open(ring, tail, frame_bytes);
     ring->tail = tail + frame_bytes;
     producer_set_limit(ring);
     *position = tail;
@@ -63,11 +61,12 @@ bool mr_ring_claim_slow(struct mr_ring_producer *ring, uint32_t frame_bytes, uin
 void mr_ring_abort(struct mr_ring_producer *ring, uint64_t position, uint32_t frame_bytes)
 {
     if (position + frame_bytes == ring->tail) {
-        ring->tail = position; /* its word is still 0, as R1 wants it of the tail */
+        ring->tail = position;
         producer_set_limit(ring);
     } else {
-        mr_store_release(mr_ring_word_at(ring, position), mr_frame_word(frame_bytes, MR_FRAME_PAD, 0, 0)); /* P */
+        mr_ring_pad(ring, position, frame_bytes);
     }
+    mr_ring_publish(ring, position, position); /* it may have held up others, or stood alone behind a pad */
 }
 
 void mr_ring_producer_free(struct mr_ring_producer *ring, uint64_t released)
@@ -101,7 +100,7 @@ static const uint8_t frame_bytes_min[] = {
     [MR_FRAME_ARM] = MR_FRAME_HEADER_BYTES + sizeof(struct mr_frame_arm),
 };
 
-static enum mr_poison_reason judge(const struct mr_ring_consumer *ring, uint64_t position, uint64_t word)
+static enum mr_poison_reason judge(const struct mr_ring_consumer *ring, uint64_t position, uint64_t word, uint64_t committed)
 {
     uint32_t length = mr_frame_length(word);
     uint32_t kind = mr_frame_kind(word);
@@ -114,10 +113,23 @@ static enum mr_poison_reason judge(const struct mr_ring_consumer *ring, uint64_t
         return MR_POISON_FRAME_LENGTH;
     if (kind != MR_FRAME_PAD && length > (ring->mask + 1) / 2)
         return MR_POISON_FRAME_LENGTH;
-    /* What was not released cannot have been claimed again. It also bounds the frames that a reactor has to remember for a ring. */
-    if (position + length - ring->released > ring->mask + 1)
-        return kind == MR_FRAME_PAD ? MR_POISON_PAD_LOOP : MR_POISON_FRAME_LENGTH;
+    if (length > committed - position)
+        return MR_POISON_FRAME_LENGTH; /* it would end amid what is not committed */
     return MR_POISON_NONE;
+}
+
+/* What was not released cannot have been claimed again: that bounds the frames that a reactor has to remember for a ring, too. */
+static bool see_committed(struct mr_ring_consumer *ring)
+{
+    uint64_t committed = mr_load_acquire(&ring->client->committed); /* P; once (R5) */
+
+    if (mr_unlikely(committed - ring->position > ring->mask + 1 || committed - ring->released > ring->mask + 1 ||
+                    committed % MR_FRAME_ALIGN != 0)) {
+        ring->reason = MR_POISON_COMMITTED_INDEX;
+        return false;
+    }
+    ring->committed = committed;
+    return true;
 }
 
 int mr_ring_peek(struct mr_ring_consumer *ring, struct mr_ring_frame *frames, uint32_t max)
@@ -128,13 +140,23 @@ int mr_ring_peek(struct mr_ring_consumer *ring, struct mr_ring_frame *frames, ui
 
     if (mr_unlikely(ring->reason != MR_POISON_NONE))
         return -EBADMSG;
+    uint64_t committed = ring->committed, fetched = position;
     while (count < max) {
+        if (position == committed) { /* the client's index is looked at only when what it said last is used up */
+            if (count > 0)
+                break;
+            if (mr_unlikely(!see_committed(ring)))
+                return -EBADMSG;
+            committed = ring->committed;
+            if (position == committed)
+                break;
+        }
         const uint8_t *at = ring->submissions + (position & ring->mask);
-        uint64_t word = mr_load_acquire((const _Atomic uint64_t *)(const void *)at); /* P; the only load of it (R5) */
-        if (word == 0)
-            break;
-        __builtin_prefetch(ring->submissions + ((position + MR_RING_PREFETCH_BYTES) & ring->mask));
-        enum mr_poison_reason reason = judge(ring, position, word);
+        uint64_t ahead = mr_min_u64(position + MR_RING_PREFETCH_BYTES, committed); /* R1 */
+        for (; fetched < ahead; fetched += MR_CACHE_LINE)
+            __builtin_prefetch(ring->submissions + (fetched & ring->mask));
+        uint64_t word = mr_load_relaxed((const _Atomic uint64_t *)(const void *)at); /* the only load of it (R5); ordered by P */
+        enum mr_poison_reason reason = judge(ring, position, word, committed);
         if (mr_unlikely(reason != MR_POISON_NONE)) {
             if (count > 0)
                 break;

@@ -4,26 +4,23 @@
  *
  * A position is a count of bytes since the ring was made, never reduced; its place in memory is position mod submission_bytes.
  *
- *      released          oldest open claim           tail
- *         |  committed frames   |  claims, pads        | 0 |  free ...
+ *      released          committed               tail
+ *         |  frames, pads        | claims, pads       | free ...
  *
  * Client:   claim -> (fill) -> stage* -> publish        or  -> abort
  * Reactor:  peek -> consume* -> ... -> complete -> release
  *
- * R1  The 8-byte word at the reactor's position is 0 until the frame there is committed: whoever claims zeroes the word behind the
- *     claimed space, at the time of the claim. So the reactor never writes into the submission half. (Zeroing at commit instead would wipe
- *     the pad that a later claim may have become.) Hence free space excludes those 8 bytes.
- * R2  A frame never straddles the end: a pad fills up, after the word at the start was zeroed. A frame is at most half a ring, so it
- *     always fits into an empty one.
- * R3  Frames show themselves in the order of their claims, whatever the order of commits and aborts: the reactor stops at the first 0.
+ * R1  The reactor never looks at a line at or above `committed`, not even ahead of time: the client is writing there, and each look would take
+ *     the line away from it. (With the commit in the frame's own word, as a first version had it, the reactor's polling and its speculative
+ *     loads of frames to come cost up to two thirds of the throughput: docs/design.md.)
+ * R2  A frame never straddles the end: a pad fills up. A frame is at most half a ring, so it always fits into an empty one.
+ * R3  Frames show themselves in the order of their claims, whatever the order of commits and aborts: `committed` stops at the oldest open
+ *     claim. Until then the words tell: 0 open, else committed or a pad. Only this end walks them so.
  * R4  The client reuses space only below `released` as this end has accepted it (mr_ring_producer_free), which it does when it has dealt
  *     with the completions of all frames below: a refused frame is still there to be sent again.
- * R5  The reactor trusts nothing it reads: each word is loaded once, the copy is checked, and only the copy is used.
+ * R5  The reactor trusts nothing it reads: each word and index is loaded once, the copy is checked, and only the copy is used.
  *
  * Edges, besides those of shm/abi/ring.h:
- *   P  All frames of a batch but the first get their words by relaxed stores, then the first by a release store. The reactor cannot tell
- *      where a batch begins, so it loads every word with acquire; the words behind the first are ordered by the edge of the first.
- *   F  The zero of R1 is a relaxed store: it is ordered before the reactor's look at it by the release store of the word in front.
  *   A  Refusals and acks of all frames below a position are written before `released` moves there. */
 #ifndef MR_RING_RING_H
 #define MR_RING_RING_H
@@ -39,6 +36,7 @@
 
 #define MR_RING_WORD_BYTES     8u
 #define MR_RING_PADS_MAX       64u  /* skipped in one peek; what is behind them comes with the next */
+#define MR_RING_AHEAD_BYTES    1024u /* how far a claim asks for lines to write: the reactor has read them, they come from its core */
 #define MR_RING_PREFETCH_BYTES 512u /* how far peek asks ahead: some frames' worth of latency */
 
 /** True if both sizes are powers of two within the bounds of the ABI, so that positions can be masked. */
@@ -49,6 +47,7 @@ bool mr_ring_shape_is_sane(struct mr_ring_shape shape);
 struct mr_ring_producer {
     uint8_t *submissions;
     uint64_t mask;      /* submission_bytes - 1 */
+    uint64_t committed; /* as last stored */
     uint64_t tail;      /* where the next claim begins */
     uint64_t limit;     /* no claim may end behind this: the end of this lap or of the free space, whichever comes first */
     uint64_t free_from; /* R4: space below is ours again */
@@ -68,11 +67,6 @@ static inline uint8_t *mr_ring_at(const struct mr_ring_producer *ring, uint64_t 
     return ring->submissions + (position & ring->mask);
 }
 
-static inline _Atomic uint64_t *mr_ring_word_at(const struct mr_ring_producer *ring, uint64_t position)
-{
-    return (_Atomic uint64_t *)(void *)mr_ring_at(ring, position);
-}
-
 /** The largest frame that a ring of these bytes takes (R2). */
 static inline uint32_t mr_ring_frame_bytes_max(uint32_t submission_bytes)
 {
@@ -80,6 +74,21 @@ static inline uint32_t mr_ring_frame_bytes_max(uint32_t submission_bytes)
 }
 
 bool mr_ring_claim_slow(struct mr_ring_producer *ring, uint32_t frame_bytes, uint64_t *position) MR_COLD;
+
+/* An open claim: its word is 0, its second word says how long it is. */
+static inline void mr_ring_open(struct mr_ring_producer *ring, uint64_t position, uint32_t frame_bytes)
+{
+    uint64_t *word = (uint64_t *)(void *)mr_ring_at(ring, position);
+
+    word[0] = 0;
+    word[1] = frame_bytes;
+}
+
+/** Make a claim, or a frame that nobody looks at any more, into something to skip. */
+static inline void mr_ring_pad(struct mr_ring_producer *ring, uint64_t position, uint32_t bytes)
+{
+    *(uint64_t *)(void *)mr_ring_at(ring, position) = mr_frame_word(bytes, MR_FRAME_PAD, 0, 0);
+}
 
 /**
  * Claim space for a frame. Its word is 0; its second word holds frame_bytes until the commit, so that open claims can be walked over.
@@ -94,28 +103,44 @@ MR_HOT static inline bool mr_ring_claim(struct mr_ring_producer *ring, uint32_t 
     mr_check(frame_bytes % MR_FRAME_ALIGN == 0 && frame_bytes >= MR_FRAME_HEADER_BYTES && frame_bytes <= (ring->mask + 1) / 2);
     if (mr_unlikely(end > ring->limit))
         return mr_ring_claim_slow(ring, frame_bytes, position);
-    mr_store_relaxed(mr_ring_word_at(ring, end), 0); /* R1 */
-    *(uint64_t *)(void *)(mr_ring_at(ring, tail) + MR_RING_WORD_BYTES) = frame_bytes;
+    mr_prefetch_write(mr_ring_at(ring, tail + MR_RING_AHEAD_BYTES)); /* both ends: no line of small frames is left out */
+    mr_prefetch_write(mr_ring_at(ring, end + MR_RING_AHEAD_BYTES));
+    mr_ring_open(ring, tail, frame_bytes);
     ring->tail = end;
     *position = tail;
     return true;
 }
 
-/** Write a frame's sequence, and its word for a batch whose first frame is published later. Hot. */
+/** Write a frame's word and sequence: committed, and shown with the next publish. Hot. */
 static inline void mr_ring_stage(struct mr_ring_producer *ring, uint64_t position, uint64_t word, uint64_t sequence)
 {
-    *(uint64_t *)(void *)(mr_ring_at(ring, position) + MR_RING_WORD_BYTES) = sequence;
-    mr_store_relaxed(mr_ring_word_at(ring, position), word);
+    uint64_t *at = (uint64_t *)(void *)mr_ring_at(ring, position);
+
+    at[0] = word;
+    at[1] = sequence;
 }
 
-/** Commit a frame: it, and all that was staged behind it, can be seen from here on (as far as R3 lets). Hot. */
-static inline void mr_ring_publish(struct mr_ring_producer *ring, uint64_t position, uint64_t word, uint64_t sequence)
+/**
+ * Show what was staged, as far as R3 lets.
+ * @param from, end frames that were staged just now, one directly behind the other; from = end: nothing is known. Hot.
+ */
+static inline void mr_ring_publish(struct mr_ring_producer *ring, uint64_t from, uint64_t end)
 {
-    *(uint64_t *)(void *)(mr_ring_at(ring, position) + MR_RING_WORD_BYTES) = sequence;
-    mr_store_release(mr_ring_word_at(ring, position), word); /* P */
+    uint64_t committed = ring->committed == from ? end : ring->committed;
+
+    while (mr_unlikely(committed < ring->tail)) { /* claims of others behind it, or in front */
+        uint64_t word = *(const uint64_t *)(const void *)mr_ring_at(ring, committed);
+        if (word == 0 || mr_frame_length(word) == 0) /* 0: overwritten by a bug of this program; not for ever */
+            break;
+        committed += mr_frame_length(word);
+    }
+    if (mr_likely(committed != ring->committed)) {
+        ring->committed = committed;
+        mr_store_release(&ring->client->committed, committed); /* P */
+    }
 }
 
-/** Take back a claim that was not committed: the last one returns its space, another becomes a pad. */
+/** Take back a claim that was not committed: the last one returns its space, another becomes a pad, and those behind it show. */
 void mr_ring_abort(struct mr_ring_producer *ring, uint64_t position, uint32_t frame_bytes);
 
 /**
@@ -169,10 +194,10 @@ static inline void mr_ring_heard(struct mr_ring_producer *ring)
  */
 static inline uint32_t mr_ring_walk(const struct mr_ring_producer *ring, uint64_t position, uint64_t *word)
 {
-    const uint64_t *second = (const uint64_t *)(const void *)(mr_ring_at(ring, position) + MR_RING_WORD_BYTES);
+    const uint64_t *at = (const uint64_t *)(const void *)mr_ring_at(ring, position);
 
-    *word = mr_load_relaxed(mr_ring_word_at(ring, position));
-    return *word != 0 ? mr_frame_length(*word) : (uint32_t)*second;
+    *word = at[0];
+    return *word != 0 ? mr_frame_length(*word) : (uint32_t)at[1];
 }
 
 /* --------------------------------------------------------------------------------------------- reactor end, one thread */
@@ -188,7 +213,8 @@ struct mr_ring_frame {
 struct mr_ring_consumer {
     const uint8_t *submissions;
     uint64_t mask;
-    uint64_t position; /* of the next frame to peek */
+    uint64_t position;  /* of the next frame to peek */
+    uint64_t committed; /* checked copy of the client's: between position and released + a ring */
     uint64_t released; /* as last stored */
     struct mr_ring_daemon *daemon;
     struct mr_ring_client *client;
@@ -202,12 +228,10 @@ struct mr_ring_consumer {
 /** @param memory a whole, zeroed ring pair of this shape; stays the caller's */
 void mr_ring_consumer_init(struct mr_ring_consumer *ring, void *memory, struct mr_ring_shape shape);
 
-/** True if nothing is committed at the position: what a reactor looks at before it lets a session go cold (pads count as something). */
+/** True if nothing is committed behind the position: what a reactor looks at before it lets a session go cold (pads count as something). */
 static inline bool mr_ring_is_empty(const struct mr_ring_consumer *ring)
 {
-    /* A frame of 64 bytes lies on two lines: ask for the second while the first is on its way. */
-    __builtin_prefetch(ring->submissions + ((ring->position + MR_CACHE_LINE) & ring->mask));
-    return mr_load_acquire((const _Atomic uint64_t *)(const void *)(ring->submissions + (ring->position & ring->mask))) == 0;
+    return ring->position == ring->committed && mr_load_acquire(&ring->client->committed) == ring->position; /* P */
 }
 
 /**

@@ -24,9 +24,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     uint8_t *submissions = memory + mr_ring_submission_position(shape);
     memcpy(submissions, data + 2, bytes - 2 < RING_BYTES ? bytes - 2 : RING_BYTES);
     mr_ring_consumer_init(&ring, memory, shape);
-    ring.position = ring.released = (uint64_t)data[0] * 8;
+    ring.position = ring.released = ring.committed = (uint64_t)data[0] * 8;
     for (int peeks = 0; peeks < 4096; peeks++) {
         uint64_t before = ring.position;
+        mr_store_release(&ring.client->committed, ring.released + RING_BYTES - (data[1] & 7u) * 8);
         int count = mr_ring_peek(&ring, frame, 8);
         fuzz_must(count <= 8 && (count >= 0 || count == -EBADMSG));
         fuzz_must((count < 0) == (ring.reason != MR_POISON_NONE));

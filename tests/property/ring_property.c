@@ -56,14 +56,14 @@ int main(void)
             if (mr_ring_claim(&client, bytes, &c->position)) {
                 must(c->position == tail || (c->position % 1024 == 0 && c->position - tail < bytes));
                 must(c->position % 1024 + bytes <= 1024);
-                must(c->position + bytes + 8 <= client.free_from + 1024);
+                must(c->position + bytes <= client.free_from + 1024);
                 laps += c->position != tail;
                 c->bytes = bytes;
                 c->fate = OPEN;
                 memset(mr_ring_at(&client, c->position) + 16, (int)(next & 0xff), bytes - 16);
                 next++;
             } else {
-                must(tail + bytes + 8 > client.free_from + 1024 || tail % 1024 + bytes > 1024);
+                must(tail + bytes > client.free_from + 1024 || tail % 1024 + bytes > 1024);
                 must(client.free_from != tail); /* it always fits an empty ring */
                 full++;
             }
@@ -81,7 +81,8 @@ int main(void)
                         next--; /* given back */
                 } else {
                     c->number = number++;
-                    mr_ring_publish(&client, c->position, mr_frame_word(c->bytes, MR_FRAME_VALUE, 0, (uint32_t)k & 0xffff), c->number);
+                    mr_ring_stage(&client, c->position, mr_frame_word(c->bytes, MR_FRAME_VALUE, 0, (uint32_t)k & 0xffff), c->number);
+                    mr_ring_publish(&client, c->position, mr_random_chance(&random, 1, 2) ? c->position + c->bytes : c->position);
                     c->fate = COMMITTED;
                 }
             }

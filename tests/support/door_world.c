@@ -293,7 +293,8 @@ void raw_frame(struct raw_client *client, uint64_t word, uint32_t bytes, uint64_
     struct mr_ring_producer *ring = &client->ring[some_ring(client)].end;
     uint64_t position, one = 1;
     assert_true(mr_ring_claim(ring, bytes, &position));
-    mr_ring_publish(ring, position, word, sequence);
+    mr_ring_stage(ring, position, word, sequence);
+    mr_ring_publish(ring, position, position + bytes);
     assert_int_equal(write(client->doorbell, &one, sizeof one), sizeof one);
 }
 

@@ -309,7 +309,8 @@ static bool commit(struct test_ring *ring, uint32_t partition)
     uint64_t position;
     if (!mr_ring_claim(&ring->end, 32, &position))
         return false;
-    mr_ring_publish(&ring->end, position, mr_frame_word(32, MR_FRAME_VALUE, 0, partition), ring->sequence[partition]++);
+    mr_ring_stage(&ring->end, position, mr_frame_word(32, MR_FRAME_VALUE, 0, partition), ring->sequence[partition]++);
+    mr_ring_publish(&ring->end, position, position + 32);
     hurry(ring);
     return true;
 }

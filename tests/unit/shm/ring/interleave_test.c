@@ -37,11 +37,11 @@ static void setup(void *context)
     w->start = start;
     mr_ring_producer_init(&w->client, memory, SHAPE);
     mr_ring_consumer_init(&w->reactor, memory, SHAPE);
-    w->client.tail = w->client.free_from = start;
+    w->client.tail = w->client.free_from = w->client.committed = start;
     producer_set_limit(&w->client);
-    w->reactor.position = w->reactor.released = start;
+    w->reactor.position = w->reactor.released = w->reactor.committed = start;
     atomic_store(&w->client.daemon->released, start);
-    atomic_store(mr_ring_word_at(&w->client, start), 0);
+    atomic_store(&w->client.client->committed, start);
 }
 
 struct claim {
@@ -72,7 +72,8 @@ static uint64_t word_of(const struct claim *c)
 static void publish(struct world *w, const struct claim *c)
 {
     fill(w, c, w->given);
-    mr_ring_publish(&w->client, c->position, word_of(c), w->given);
+    mr_ring_stage(&w->client, c->position, word_of(c), w->given);
+    mr_ring_publish(&w->client, c->position, c->position + c->frame_bytes);
     w->given++;
 }
 
@@ -90,9 +91,11 @@ static void as_a_batch(struct world *w)
     struct claim a, b, c;
     assert_true(claim(w, &a, 24) && claim(w, &b, 24) && claim(w, &c, 24));
     fill(w, &a, 0), fill(w, &b, 1), fill(w, &c, 2);
+    mr_ring_stage(&w->client, a.position, word_of(&a), 0);
     mr_ring_stage(&w->client, b.position, word_of(&b), 1);
     mr_ring_stage(&w->client, c.position, word_of(&c), 2);
-    mr_ring_publish(&w->client, a.position, word_of(&a), 0);
+    bool joined = b.position == a.position + 24 && c.position == b.position + 24;
+    mr_ring_publish(&w->client, a.position, joined ? c.position + 24 : a.position); /* a pad may lie between */
     w->given = 3;
 }
 
@@ -129,9 +132,11 @@ static void commit_against_the_order_of_claims(struct world *w)
     struct claim a, b;
     assert_true(claim(w, &a, 24) && claim(w, &b, 24));
     fill(w, &b, 1);
-    mr_ring_publish(&w->client, b.position, word_of(&b), 1);
+    mr_ring_stage(&w->client, b.position, word_of(&b), 1);
+    mr_ring_publish(&w->client, b.position, b.position + b.frame_bytes);
     fill(w, &a, 0);
-    mr_ring_publish(&w->client, a.position, word_of(&a), 0);
+    mr_ring_stage(&w->client, a.position, word_of(&a), 0);
+    mr_ring_publish(&w->client, a.position, a.position + a.frame_bytes);
     w->given = 2;
 }
 
@@ -211,7 +216,7 @@ static void all_of(void (*script)(struct world *), uint64_t start)
         runs += plan.runs;
     }
     print_message("%llu runs, %d crash points\n", (unsigned long long)runs, plan.crash_after - 1);
-    assert_true(runs > 20);
+    assert_true(runs > 5); /* a batch is shown by one store: there is little to interleave */
 }
 
 #define EACH(name, script)                                                                                                                \

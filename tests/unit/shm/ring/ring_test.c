@@ -31,15 +31,16 @@ static void shapes_are_checked(void **state)
     assert_false(mr_ring_shape_is_sane((struct mr_ring_shape){64, 128u << 20}));
 }
 
-/* One word as the first frame of a fresh ring. */
-static enum mr_poison_reason reason_for(uint64_t position, uint64_t word)
+/* One word as the first frame of a fresh ring, of which so many bytes are said to be committed. */
+static enum mr_poison_reason reason_for_committed(uint64_t position, uint64_t word, uint64_t committed_bytes)
 {
     uint8_t *memory = ring_memory();
     struct mr_ring_consumer reactor;
     struct mr_ring_frame frame;
 
     mr_ring_consumer_init(&reactor, memory, shape);
-    reactor.position = reactor.released = position;
+    reactor.position = reactor.released = reactor.committed = position;
+    atomic_store(&reactor.client->committed, position + committed_bytes);
     memcpy(memory + mr_ring_submission_position(shape) + position % shape.submission_bytes, &word, sizeof word);
     int rc = mr_ring_peek(&reactor, &frame, 1);
     assert_true((rc == -EBADMSG) == (reactor.reason != MR_POISON_NONE));
@@ -49,18 +50,43 @@ static enum mr_poison_reason reason_for(uint64_t position, uint64_t word)
     return reactor.reason;
 }
 
+static enum mr_poison_reason reason_for(uint64_t position, uint64_t word)
+{
+    return reason_for_committed(position, word, shape.submission_bytes);
+}
+
+static void indices_of_a_broken_client_poison_the_ring(void **state)
+{
+    (void)state;
+    const uint64_t frame = mr_frame_word(32, MR_FRAME_VALUE, 0, 0), all = shape.submission_bytes;
+
+    assert_int_equal(reason_for_committed(64, frame, 0), MR_POISON_NONE);
+    assert_int_equal(reason_for_committed(64, frame, 32), MR_POISON_NONE);
+    assert_int_equal(reason_for_committed(64, frame, all), MR_POISON_NONE);
+    assert_int_equal(reason_for_committed(64, frame, 24), MR_POISON_FRAME_LENGTH); /* ends amid the frame */
+    assert_int_equal(reason_for_committed(64, frame, 36), MR_POISON_COMMITTED_INDEX);
+    assert_int_equal(reason_for_committed(64, frame, all + 8), MR_POISON_COMMITTED_INDEX);
+    assert_int_equal(reason_for_committed(64, frame, (uint64_t)-8), MR_POISON_COMMITTED_INDEX); /* moved back */
+    assert_int_equal(reason_for_committed(64, 0, 32), MR_POISON_FRAME_KIND); /* an open claim is not committed */
+}
+
 static void words_of_a_broken_client_poison_the_ring(void **state)
 {
     (void)state;
     const uint32_t half = shape.submission_bytes / 2, all = shape.submission_bytes;
 
-    assert_int_equal(reason_for(0, mr_frame_word(16, MR_FRAME_VALUE, 0, 0)), MR_POISON_NONE);
-    assert_int_equal(reason_for(0, mr_frame_word(24, MR_FRAME_VALUE, 7, 65535)), MR_POISON_NONE);
-    assert_int_equal(reason_for(0, mr_frame_word(half, MR_FRAME_VALUE, 0, 0)), MR_POISON_NONE);
-    assert_int_equal(reason_for(0, mr_frame_word(40, MR_FRAME_RECORD, 0, 0)), MR_POISON_NONE);
-    assert_int_equal(reason_for(0, mr_frame_word(24, MR_FRAME_ARM, 0, 0)), MR_POISON_NONE);
-    assert_int_equal(reason_for(all - 8, mr_frame_word(8, MR_FRAME_PAD, 0, 0)), MR_POISON_NONE);
-    assert_int_equal(reason_for(0, mr_frame_word(all - 8, MR_FRAME_PAD, 0, 0)), MR_POISON_NONE);
+    static const struct {
+        uint32_t from_end, bytes, kind, trailing, handle;
+    } good[] = {
+        {0, 16, MR_FRAME_VALUE, 0, 0},  {0, 24, MR_FRAME_VALUE, 7, 65535}, {0, 40, MR_FRAME_RECORD, 0, 0},
+        {0, 24, MR_FRAME_ARM, 0, 0},    {8, 8, MR_FRAME_PAD, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_int_equal(reason_for_committed(good[i].from_end != 0 ? all - good[i].from_end : 0,
+                                              mr_frame_word(good[i].bytes, good[i].kind, good[i].trailing, good[i].handle), good[i].bytes),
+                         MR_POISON_NONE);
+    assert_int_equal(reason_for_committed(0, mr_frame_word(half, MR_FRAME_VALUE, 0, 0), half), MR_POISON_NONE);
+    assert_int_equal(reason_for_committed(0, mr_frame_word(all - 8, MR_FRAME_PAD, 0, 0), all - 8), MR_POISON_NONE);
 
     assert_int_equal(reason_for(0, mr_frame_word(16, 0, 0, 1)), MR_POISON_FRAME_KIND);
     assert_int_equal(reason_for(0, mr_frame_word(16, 5, 0, 0)), MR_POISON_FRAME_KIND);
@@ -93,14 +119,17 @@ static void a_loop_of_pads_ends(void **state)
     for (uint32_t at = 0; at < shape.submission_bytes; at += 8)
         memcpy(memory + mr_ring_submission_position(shape) + at, &pad, 8);
     mr_ring_consumer_init(&reactor, memory, shape);
+    atomic_store(&reactor.client->committed, shape.submission_bytes);
     do {
         uint64_t before = reactor.position;
+        if (before == shape.submission_bytes) /* the next lap, of which nothing was released */
+            atomic_store(&reactor.client->committed, 2 * (uint64_t)shape.submission_bytes);
         rc = mr_ring_peek(&reactor, frame, 4);
         assert_true(reactor.position - before <= MR_RING_PADS_MAX * 8);
         peeks++;
     } while (rc == 0 && peeks < 100000);
     assert_int_equal(rc, -EBADMSG);
-    assert_int_equal(reactor.reason, MR_POISON_PAD_LOOP);
+    assert_int_equal(reactor.reason, MR_POISON_COMMITTED_INDEX);
     assert_int_equal(reactor.position, shape.submission_bytes);
     free(memory);
 }
@@ -119,7 +148,8 @@ static void good_frames_before_a_bad_one_are_returned(void **state)
     assert_true(mr_ring_claim(&client, 24, &a));
     assert_true(mr_ring_claim(&client, 24, &b));
     mr_ring_stage(&client, b, 99, 1);
-    mr_ring_publish(&client, a, mr_frame_word(24, MR_FRAME_VALUE, 3, 5), 41);
+    mr_ring_stage(&client, a, mr_frame_word(24, MR_FRAME_VALUE, 3, 5), 41);
+    mr_ring_publish(&client, a, b + 24);
     assert_int_equal(mr_ring_peek(&reactor, frame, 4), 1);
     assert_int_equal(frame[0].sequence, 41);
     assert_int_equal(mr_frame_trailing(frame[0].word), 3);
@@ -172,7 +202,8 @@ static void claim_returns_full_and_the_largest_frame_always_fits_an_empty_ring(v
     for (int i = 0; i < 2000; i++) { /* small ones move the place where the large one has to go */
         uint32_t bytes = i % 2 == 0 ? largest : 16 + 8 * (uint32_t)(i % 97);
         assert_true(mr_ring_claim(&client, bytes, &position));
-        mr_ring_publish(&client, position, mr_frame_word(bytes, MR_FRAME_VALUE, 0, 0), (uint64_t)i);
+        mr_ring_stage(&client, position, mr_frame_word(bytes, MR_FRAME_VALUE, 0, 0), (uint64_t)i);
+        mr_ring_publish(&client, position, position + bytes);
         assert_int_equal(mr_ring_peek(&reactor, &frame, 1), 1);
         mr_ring_consume(&reactor, &frame);
         mr_ring_release(&reactor, reactor.position);
@@ -250,10 +281,9 @@ static void two_threads_pass_records_and_acks(void **state)
             memcpy(mr_ring_at(&pair.client, position[count]) + MR_FRAME_HEADER_BYTES, &value, 8);
             word[count++] = mr_frame_word(bytes, MR_FRAME_VALUE, 0, 0);
         }
-        for (uint32_t i = 1; i < count; i++)
+        for (uint32_t i = 0; i < count; i++)
             mr_ring_stage(&pair.client, position[i], word[i], sent + i);
-        if (count > 0)
-            mr_ring_publish(&pair.client, position[0], word[0], sent);
+        mr_ring_publish(&pair.client, 0, 0);
         sent += count;
         if (count == 0)
             sched_yield();
@@ -291,6 +321,9 @@ static void *scribble(void *context)
             word = mr_frame_word((uint32_t)(word & 0xff8), 1 + (uint32_t)(word >> 13 & 3), 0, (uint32_t)(word >> 20 & 0xffff));
         uint64_t at = mr_random_below(&random, shape.submission_bytes / 8) * 8;
         atomic_store_explicit((_Atomic uint64_t *)(void *)(pair->client.submissions + at), word, memory_order_relaxed);
+        if (mr_random_chance(&random, 1, 4)) /* forward, mostly */
+            atomic_fetch_add_explicit(&pair->client.client->committed, mr_random_below(&random, mr_random_chance(&random, 1, 64) ? 1u << 20 : 9) * 8,
+                                      memory_order_relaxed);
         if (mr_random_chance(&random, 1, 64))
             atomic_store_explicit(&pair->client.client->completion_head, mr_random_below(&random, 200), memory_order_relaxed);
     }
@@ -347,6 +380,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shapes_are_checked),
+        cmocka_unit_test(indices_of_a_broken_client_poison_the_ring),
         cmocka_unit_test(words_of_a_broken_client_poison_the_ring),
         cmocka_unit_test(a_loop_of_pads_ends),
         cmocka_unit_test(good_frames_before_a_bad_one_are_returned),
