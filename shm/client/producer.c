@@ -24,19 +24,22 @@ struct record {
     bool is_null; /* no value: a tombstone */
 };
 
-static uint32_t next_partition(struct millrace_producer *producer)
+/* A blocked partition holds up nobody who did not ask for it. */
+static MR_COLD void turn_to_next_partition(struct millrace_producer *producer)
 {
-    if (mr_unlikely(producer->run_left == 0)) {
-        producer->run_left = MR_ROUND_ROBIN_RUN;
+    for (uint32_t i = 0; i < producer->partition_count; i++) {
         if (++producer->current >= producer->partition_count)
             producer->current = 0;
+        if (!producer->partition[producer->current].blocked)
+            break;
     }
-    /* A blocked partition holds up nobody who did not ask for it. */
-    for (uint32_t i = 1; mr_unlikely(producer->partition[producer->current].blocked) && i < producer->partition_count; i++) {
-        producer->run_left = MR_ROUND_ROBIN_RUN;
-        if (++producer->current >= producer->partition_count)
-            producer->current = 0;
-    }
+    producer->run_left = MR_ROUND_ROBIN_RUN;
+}
+
+static inline uint32_t next_partition(struct millrace_producer *producer)
+{
+    if (mr_unlikely(producer->run_left == 0 || producer->partition[producer->current].blocked))
+        turn_to_next_partition(producer);
     producer->run_left--;
     return producer->current;
 }

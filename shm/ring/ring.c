@@ -134,13 +134,14 @@ static bool see_committed(struct mr_ring_consumer *ring)
 
 int mr_ring_peek(struct mr_ring_consumer *ring, struct mr_ring_frame *frames, uint32_t max)
 {
-    uint64_t position = ring->position;
+    uint64_t position = ring->position, committed = ring->committed, fetched = position;
+    uint64_t good = 0; /* the word last found good: the next one is most often the same, and good where it ends within bounds */
+    uint64_t good_end = 0;
     uint32_t pads = 0;
     uint32_t count = 0;
 
     if (mr_unlikely(ring->reason != MR_POISON_NONE))
         return -EBADMSG;
-    uint64_t committed = ring->committed, fetched = position;
     while (count < max) {
         if (position == committed) { /* the client's index is looked at only when what it said last is used up */
             if (count > 0)
@@ -156,21 +157,26 @@ int mr_ring_peek(struct mr_ring_consumer *ring, struct mr_ring_frame *frames, ui
         for (; fetched < ahead; fetched += MR_CACHE_LINE)
             __builtin_prefetch(ring->submissions + (fetched & ring->mask));
         uint64_t word = mr_load_relaxed((const _Atomic uint64_t *)(const void *)at); /* the only load of it (R5); ordered by P */
-        enum mr_poison_reason reason = judge(ring, position, word, committed);
-        if (mr_unlikely(reason != MR_POISON_NONE)) {
-            if (count > 0)
-                break;
-            ring->reason = reason;
-            return -EBADMSG;
+        if (mr_unlikely(word != good || position + mr_frame_length(word) > good_end)) {
+            enum mr_poison_reason reason = judge(ring, position, word, committed);
+            if (mr_unlikely(reason != MR_POISON_NONE)) {
+                if (count > 0)
+                    break;
+                ring->reason = reason;
+                return -EBADMSG;
+            }
+            if (mr_unlikely(mr_frame_kind(word) == MR_FRAME_PAD)) {
+                position += mr_frame_length(word);
+                if (count == 0)
+                    ring->position = position;
+                if (++pads == MR_RING_PADS_MAX)
+                    break;
+                continue;
+            }
+            good = word;
+            good_end = mr_min_u64(committed, (position | ring->mask) + 1);
         }
         position += mr_frame_length(word);
-        if (mr_unlikely(mr_frame_kind(word) == MR_FRAME_PAD)) {
-            if (count == 0)
-                ring->position = position;
-            if (++pads == MR_RING_PADS_MAX)
-                break;
-            continue;
-        }
         frames[count].body = at + MR_FRAME_HEADER_BYTES;
         frames[count].word = word;
         frames[count].sequence =
