@@ -14,6 +14,11 @@ static uint8_t *put_field(uint8_t *at, const void *field, int32_t bytes)
     return at;
 }
 
+bool mr_batch_add_any_value(struct mr_batch_writer *writer, int64_t timestamp_ms, const void *value, uint32_t value_bytes)
+{
+    return value_bytes <= INT32_MAX && mr_batch_add(writer, timestamp_ms, NULL, -1, value, (int32_t)value_bytes, NULL, 0, 0) == 0;
+}
+
 int mr_batch_add(struct mr_batch_writer *writer, int64_t timestamp_ms, const void *key, int32_t key_bytes, const void *value,
                  int32_t value_bytes, const uint8_t *headers, uint32_t header_bytes, uint32_t header_count)
 {

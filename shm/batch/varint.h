@@ -30,22 +30,25 @@ static inline uint32_t mr_varint_bytes(uint64_t coded)
     return (top_bit * 9 + 73) >> 6;
 }
 
+/** Write a value below 0x4000 in one or two bytes, its shortest form. @return behind it. Hot. */
+static inline uint8_t *mr_varint_put_short(uint8_t *at, uint64_t coded)
+{
+    if (mr_likely(coded < 0x80)) {
+        *at = (uint8_t)coded;
+        return at + 1;
+    }
+    uint16_t both = (uint16_t)((coded & 0x7f) | 0x80 | ((coded >> 7) << 8));
+    memcpy(at, &both, sizeof both);
+    return at + 2;
+}
+
 /** Write any length; @return behind it. */
 uint8_t *mr_varint_put_long(uint8_t *at, uint64_t coded);
 
 /** Write a zig-zag coded value; the caller has made sure of mr_varint_bytes(coded) bytes. @return behind it. Hot. */
 static inline uint8_t *mr_varint_put(uint8_t *at, uint64_t coded)
 {
-    if (mr_likely(coded < 0x80)) {
-        *at = (uint8_t)coded;
-        return at + 1;
-    }
-    if (mr_likely(coded < 0x4000)) {
-        uint16_t both = (uint16_t)((coded & 0x7f) | 0x80 | ((coded >> 7) << 8));
-        memcpy(at, &both, sizeof both);
-        return at + 2;
-    }
-    return mr_varint_put_long(at, coded);
+    return mr_likely(coded < 0x4000) ? mr_varint_put_short(at, coded) : mr_varint_put_long(at, coded);
 }
 
 /** Read any length up to bytes_max. @return behind it, or NULL: cut off, too long, or bits beyond 32 (bytes_max 5) or 64. */

@@ -30,19 +30,19 @@ static void append(struct millrace_producer *producer, struct mr_producer_partit
     state->blocked = true;
 }
 
-void mr_backlog_commit(struct millrace_producer *producer, struct mr_claim *claim, uint64_t sequence)
+void mr_backlog_commit(struct millrace_producer *producer, const struct mr_claim *claim, uint64_t sequence)
 {
     struct mr_producer_partition *state = &producer->partition[claim->partition];
     struct mr_backlog_entry *entry = copy_frame(mr_ring_at(&claim->ring->ring, claim->position), claim->word, sequence);
 
     if (claim->ring->dead)
         mr_client_drop_claim(producer->client, claim->ring);
-    else
-        mr_ring_abort(&claim->ring->ring, claim->position, mr_frame_length(claim->word));
+    else if (mr_ring_abort(&claim->ring->ring, claim->position, mr_frame_length(claim->word)))
+        mr_client_wake(producer->client, claim->ring);
     if (entry != NULL)
         append(producer, state, entry);
     else
-        mr_producer_tell(producer, claim->partition, sequence, 1, -1, -ENOMEM, MR_DURABILITY_RING);
+        mr_producer_tell(producer, (uint32_t)claim->partition, sequence, 1, -1, -ENOMEM, MR_DURABILITY_RING);
 }
 
 void mr_backlog_refused(struct millrace_producer *producer, uint32_t partition, const struct mr_completion *completion)
@@ -233,7 +233,7 @@ void mr_producers_lose(struct millrace_client *client)
         }
         for (uint64_t ordinal = producer->claim_first; ordinal < producer->claim_next; ordinal++) {
             struct mr_claim *claim = mr_claim_at(producer, ordinal);
-            if (claim->open && !claim->ring->dead)
+            if (claim->ring != NULL && !claim->ring->dead)
                 claim->ring->open_claims++;
         }
     }

@@ -65,35 +65,45 @@ static MR_COLD int make_room(struct millrace_producer *producer, struct mr_produ
     return state->ring == NULL ? -EAGAIN : 0;
 }
 
-/* @param claim the new entry. @return the frame in memory, or NULL with *error set. Hot. */
-static inline uint8_t *claim_frame(struct millrace_producer *producer, uint32_t partition, uint32_t frame_bytes, uint32_t kind,
-                                   uint32_t trailing, int *error)
+/* Take space, and note the claim. @return the frame in memory; NULL: not at once. Hot. */
+static inline uint8_t *take_space(struct millrace_producer *producer, uint32_t partition, uint32_t frame_bytes, uint32_t kind, uint32_t trailing)
 {
     struct mr_producer_partition *state = &producer->partition[partition];
     struct mr_client_ring *ring = state->ring;
     uint64_t position;
 
-    if (mr_unlikely(producer->claim_next - producer->claim_first >= MR_CLAIMS_MAX)) {
-        *error = -EAGAIN;
+    if (mr_unlikely(producer->claim_next - producer->claim_first >= MR_CLAIMS_MAX || ring == NULL || state->blocked ||
+                    frame_bytes > mr_ring_frame_bytes_max(ring->shape.submission_bytes) || !mr_ring_claim(&ring->ring, frame_bytes, &position)))
         return NULL;
-    }
-    if (mr_unlikely(ring == NULL || state->blocked || frame_bytes > ring->shape.submission_bytes / 2 ||
-                    !mr_ring_claim(&ring->ring, frame_bytes, &position))) {
-        *error = make_room(producer, state, partition);
-        if (*error != 0)
-            return NULL;
-        ring = state->ring;
-        *error = frame_bytes > mr_ring_frame_bytes_max(ring->shape.submission_bytes) ? -EMSGSIZE : -EAGAIN;
-        if (*error == -EMSGSIZE || !mr_ring_claim(&ring->ring, frame_bytes, &position))
-            return NULL;
-    }
-    struct mr_claim *claim = mr_claim_at(producer, producer->claim_next++);
-    claim->ring = ring;
-    claim->position = position;
-    claim->word = mr_frame_word(frame_bytes, kind, trailing, state->handle);
-    claim->partition = partition;
-    claim->open = true;
+    *mr_claim_at(producer, producer->claim_next++) = (struct mr_claim){
+        .ring = ring, .position = position, .word = mr_frame_word(frame_bytes, kind, trailing, state->handle), .partition = partition};
     return mr_ring_at(&ring->ring, position);
+}
+
+/* Why not, and once more if that has changed meanwhile. */
+static MR_COLD uint8_t *take_space_slow(struct millrace_producer *producer, uint32_t partition, uint32_t frame_bytes, uint32_t kind,
+                                        uint32_t trailing, int *error)
+{
+    struct mr_producer_partition *state = &producer->partition[partition];
+
+    *error = -EAGAIN;
+    if (producer->claim_next - producer->claim_first >= MR_CLAIMS_MAX)
+        return NULL;
+    int rc = make_room(producer, state, partition);
+    if (rc != 0)
+        *error = rc;
+    else if (frame_bytes > mr_ring_frame_bytes_max(state->ring->shape.submission_bytes))
+        *error = -EMSGSIZE;
+    else
+        return take_space(producer, partition, frame_bytes, kind, trailing);
+    return NULL;
+}
+
+static inline uint8_t *claim_frame(struct millrace_producer *producer, uint32_t partition, uint32_t frame_bytes, uint32_t kind,
+                                   uint32_t trailing, int *error)
+{
+    uint8_t *frame = take_space(producer, partition, frame_bytes, kind, trailing);
+    return mr_likely(frame != NULL) ? frame : take_space_slow(producer, partition, frame_bytes, kind, trailing, error);
 }
 
 static inline uint8_t *claim_value(struct millrace_producer *producer, uint64_t value_bytes, uint32_t partition, int *error)
@@ -172,42 +182,57 @@ static uint8_t *claim_record(struct millrace_producer *producer, struct record *
     return value;
 }
 
-/* Apart, so that the usual claim carries neither this frame nor its guard. */
-static __attribute__((noinline)) uint8_t *claim_with_options(struct millrace_producer *producer, size_t value_bytes,
-                                                             const struct millrace_record_options *options, int *error)
+static inline void tell_slot(const struct millrace_producer *producer, uint8_t *value, size_t value_bytes, struct millrace_slot *slot)
 {
-    *error = -EINVAL;
-    if (options->size_bytes < offsetof(struct millrace_record_options, header_count) + sizeof options->header_count)
-        return NULL;
-    struct record record = {.key = options->key,
-                            .headers = options->headers,
-                            .value_bytes = value_bytes,
-                            .key_bytes = options->key != NULL ? options->key_bytes : 0,
-                            .header_count = options->header_count,
-                            .partition = options->partition,
-                            .timestamp_ms = options->timestamp_ms};
-    return claim_record(producer, &record, error);
-}
-
-MR_CLIENT_EXPORT MR_HOT int millrace_producer_claim(struct millrace_producer *producer, size_t value_bytes,
-                                                    const struct millrace_record_options *options, struct millrace_slot *slot)
-{
-    uint8_t *value;
-    int error;
-
-    if (mr_likely(options == NULL))
-        value = claim_value(producer, value_bytes, next_partition(producer), &error);
-    else
-        value = claim_with_options(producer, value_bytes, options, &error);
-    if (mr_unlikely(value == NULL))
-        return error;
     uint64_t ordinal = producer->claim_next - 1;
+
     slot->value = value;
     slot->value_bytes = (uint32_t)value_bytes;
     slot->partition = (int32_t)mr_claim_at(producer, ordinal)->partition;
     slot->sequence = UINT64_MAX;
     slot->internal[0] = ordinal;
+}
+
+/* What the usual claim is not, so that that one stays small. */
+static MR_COLD int claim_slow(struct millrace_producer *producer, size_t value_bytes, const struct millrace_record_options *options,
+                              uint32_t partition, struct millrace_slot *slot)
+{
+    int error = -EINVAL;
+    uint8_t *value = NULL;
+
+    if (options == NULL) {
+        value = claim_value(producer, value_bytes, partition, &error);
+    } else if (options->size_bytes >= offsetof(struct millrace_record_options, header_count) + sizeof options->header_count) {
+        struct record record = {.key = options->key,
+                                .headers = options->headers,
+                                .value_bytes = value_bytes,
+                                .key_bytes = options->key != NULL ? options->key_bytes : 0,
+                                .header_count = options->header_count,
+                                .partition = options->partition,
+                                .timestamp_ms = options->timestamp_ms};
+        value = claim_record(producer, &record, &error);
+    }
+    if (value == NULL)
+        return error;
+    tell_slot(producer, value, value_bytes, slot);
     return 0;
+}
+
+MR_CLIENT_EXPORT MR_HOT int millrace_producer_claim(struct millrace_producer *producer, size_t value_bytes,
+                                                    const struct millrace_record_options *options, struct millrace_slot *slot)
+{
+    if (mr_unlikely(options != NULL))
+        return claim_slow(producer, value_bytes, options, 0, slot);
+    uint32_t partition = next_partition(producer);
+    if (mr_likely(value_bytes <= producer->record_bytes_max)) {
+        uint32_t frame_bytes = (uint32_t)mr_align_up(MR_FRAME_HEADER_BYTES + value_bytes, MR_FRAME_ALIGN);
+        uint8_t *frame = take_space(producer, partition, frame_bytes, MR_FRAME_VALUE, frame_bytes - MR_FRAME_HEADER_BYTES - (uint32_t)value_bytes);
+        if (mr_likely(frame != NULL)) {
+            tell_slot(producer, frame + MR_FRAME_HEADER_BYTES, value_bytes, slot);
+            return 0;
+        }
+    }
+    return claim_slow(producer, value_bytes, NULL, partition, slot);
 }
 
 /* The same few entries are used again and again while claims are short-lived. */
@@ -232,36 +257,54 @@ static inline void show(struct millrace_producer *producer, const struct run *ru
     mr_client_wake(producer->client, run->ring);
 }
 
+static inline void note_sequence(struct millrace_slot *slot, uint64_t sequence)
+{
+    slot->sequence = sequence;
+    slot->internal[0] = UINT64_MAX;
+}
+
 /* Commit the `count` oldest open claims, all of which exist. @param slots NULL, or where to write the sequences. Hot. */
 static inline void commit_oldest(struct millrace_producer *producer, struct millrace_slot *slots, uint32_t count)
 {
     struct run run = {.ring = NULL};
     uint64_t ordinal = producer->claim_first;
+    const struct mr_claim *claim = mr_claim_at(producer, ordinal);
 
     producer->pending += count;
-    for (uint32_t i = 0; i < count; ordinal++) {
-        struct mr_claim *claim = mr_claim_at(producer, ordinal);
-        if (mr_unlikely(!claim->open))
+    for (uint32_t i = 0; i < count;) {
+        if (mr_unlikely(claim->ring == NULL)) {
+            claim = mr_claim_at(producer, ++ordinal);
             continue;
+        }
         struct mr_producer_partition *state = &producer->partition[claim->partition];
-        uint64_t sequence = state->numbers.next++;
-        if (slots != NULL) {
-            slots[i].sequence = sequence;
-            slots[i].internal[0] = UINT64_MAX;
-        }
-        i++;
+        uint64_t sequence = state->numbers.next, partition = claim->partition;
         if (mr_unlikely(state->blocked || claim->ring->dead)) {
+            state->numbers.next++;
+            if (slots != NULL)
+                note_sequence(&slots[i], sequence);
+            i++;
             mr_backlog_commit(producer, claim, sequence);
+            claim = mr_claim_at(producer, ++ordinal);
             continue;
         }
-        mr_ring_stage(&claim->ring->ring, claim->position, claim->word, state->numbers.next_wire++);
-        state->in_rings++;
         if (mr_unlikely(claim->ring != run.ring || claim->position != run.end)) {
             show(producer, &run);
-            run.ring = claim->ring;
-            run.from = claim->position;
+            run = (struct run){.ring = claim->ring, .from = claim->position, .end = claim->position};
         }
-        run.end = claim->position + mr_frame_length(claim->word);
+        uint64_t wire = state->numbers.next_wire;
+        uint32_t first = i;
+        do { /* the usual case: all of them */
+            mr_ring_stage(&run.ring->ring, claim->position, claim->word, wire++);
+            if (slots != NULL)
+                note_sequence(&slots[i], sequence);
+            sequence++;
+            i++;
+            run.end += mr_frame_length(claim->word);
+            claim = mr_claim_at(producer, ++ordinal);
+        } while (i < count && claim->partition == partition && claim->ring == run.ring && claim->position == run.end);
+        state->numbers.next = sequence;
+        state->numbers.next_wire = wire;
+        state->in_rings += i - first;
     }
     show(producer, &run);
     settle_claims(producer, ordinal);
@@ -272,7 +315,7 @@ MR_CLIENT_EXPORT MR_HOT int millrace_producer_commit(struct millrace_producer *p
     uint64_t ordinal = producer->claim_first;
 
     for (uint32_t i = 0; i < count; i++, ordinal++) {
-        while (ordinal < producer->claim_next && mr_unlikely(!mr_claim_at(producer, ordinal)->open))
+        while (ordinal < producer->claim_next && mr_unlikely(mr_claim_at(producer, ordinal)->ring == NULL))
             ordinal++;
         if (mr_unlikely(ordinal >= producer->claim_next || slots[i].internal[0] != ordinal))
             return -EINVAL;
@@ -284,19 +327,21 @@ MR_CLIENT_EXPORT MR_HOT int millrace_producer_commit(struct millrace_producer *p
 
 static void abort_claim(struct millrace_producer *producer, struct mr_claim *claim)
 {
-    claim->open = false;
-    if (claim->ring->dead)
-        mr_client_drop_claim(producer->client, claim->ring);
-    else
-        mr_ring_abort(&claim->ring->ring, claim->position, mr_frame_length(claim->word));
+    struct mr_client_ring *ring = claim->ring;
+
+    claim->ring = NULL;
+    if (ring->dead)
+        mr_client_drop_claim(producer->client, ring);
+    else if (mr_ring_abort(&ring->ring, claim->position, mr_frame_length(claim->word)))
+        mr_client_wake(producer->client, ring); /* others' frames stood behind it */
 }
 
 static void trim_claims(struct millrace_producer *producer)
 {
-    while (producer->claim_next > producer->claim_first && !mr_claim_at(producer, producer->claim_next - 1)->open)
+    while (producer->claim_next > producer->claim_first && mr_claim_at(producer, producer->claim_next - 1)->ring == NULL)
         producer->claim_next--;
     uint64_t first = producer->claim_first;
-    while (first < producer->claim_next && !mr_claim_at(producer, first)->open)
+    while (first < producer->claim_next && mr_claim_at(producer, first)->ring == NULL)
         first++;
     settle_claims(producer, first);
 }
@@ -306,7 +351,7 @@ MR_CLIENT_EXPORT void millrace_producer_abort(struct millrace_producer *producer
     for (uint32_t i = count; i > 0; i--) { /* the last first: so their space comes back whole */
         uint64_t ordinal = slots[i - 1].internal[0];
         slots[i - 1].internal[0] = UINT64_MAX;
-        if (ordinal < producer->claim_first || ordinal >= producer->claim_next || !mr_claim_at(producer, ordinal)->open)
+        if (ordinal < producer->claim_first || ordinal >= producer->claim_next || mr_claim_at(producer, ordinal)->ring == NULL)
             continue; /* not open: aborted or committed already */
         abort_claim(producer, mr_claim_at(producer, ordinal));
     }

@@ -30,11 +30,10 @@
 #define MR_ROUND_ROBIN_RUN 64u   /* keyless records in a row to one partition */
 
 struct mr_claim {
-    struct mr_client_ring *ring;
+    struct mr_client_ring *ring; /* NULL: aborted, to be skipped */
     uint64_t position;
     uint64_t word;
-    uint32_t partition;
-    bool open; /* false: aborted, to be skipped */
+    uint64_t partition;
 };
 
 struct mr_backlog_entry {
@@ -155,7 +154,7 @@ void mr_producer_tell(struct millrace_producer *producer, uint32_t partition, ui
 /* backlog.c */
 
 /** A committed claim of a blocked partition or a dead ring goes into the backlog, its space back. */
-void mr_backlog_commit(struct millrace_producer *producer, struct mr_claim *claim, uint64_t sequence) MR_COLD;
+void mr_backlog_commit(struct millrace_producer *producer, const struct mr_claim *claim, uint64_t sequence) MR_COLD;
 
 /** A frame was answered with NOT_OWNER or OUT_OF_ORDER. */
 void mr_backlog_refused(struct millrace_producer *producer, uint32_t partition, const struct mr_completion *completion) MR_COLD;

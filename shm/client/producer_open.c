@@ -163,10 +163,12 @@ MR_CLIENT_EXPORT void millrace_producer_close(struct millrace_producer *producer
     struct millrace_client *client = producer->client;
     for (uint64_t ordinal = producer->claim_next; ordinal > producer->claim_first; ordinal--) {
         struct mr_claim *claim = mr_claim_at(producer, ordinal - 1);
-        if (claim->open && claim->ring->dead)
+        if (claim->ring == NULL)
+            continue;
+        if (claim->ring->dead)
             mr_client_drop_claim(client, claim->ring);
-        else if (claim->open)
-            mr_ring_abort(&claim->ring->ring, claim->position, mr_frame_length(claim->word));
+        else if (mr_ring_abort(&claim->ring->ring, claim->position, mr_frame_length(claim->word)))
+            mr_client_wake(client, claim->ring);
     }
     for (uint32_t p = 0; p < producer->partition_count; p++)
         if (producer->partition[p].refused > 0)

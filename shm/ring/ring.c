@@ -58,7 +58,7 @@ bool mr_ring_claim_slow(struct mr_ring_producer *ring, uint32_t frame_bytes, uin
     return true;
 }
 
-void mr_ring_abort(struct mr_ring_producer *ring, uint64_t position, uint32_t frame_bytes)
+bool mr_ring_abort(struct mr_ring_producer *ring, uint64_t position, uint32_t frame_bytes)
 {
     if (position + frame_bytes == ring->tail) {
         ring->tail = position;
@@ -66,7 +66,7 @@ void mr_ring_abort(struct mr_ring_producer *ring, uint64_t position, uint32_t fr
     } else {
         mr_ring_pad(ring, position, frame_bytes);
     }
-    mr_ring_publish(ring, position, position); /* it may have held up others, or stood alone behind a pad */
+    return mr_ring_publish(ring, position, position); /* it may have held up others, or stood alone behind a pad */
 }
 
 void mr_ring_producer_free(struct mr_ring_producer *ring, uint64_t released)
@@ -135,7 +135,7 @@ static bool see_committed(struct mr_ring_consumer *ring)
 int mr_ring_peek(struct mr_ring_consumer *ring, struct mr_ring_frame *frames, uint32_t max)
 {
     uint64_t position = ring->position, committed = ring->committed, fetched = position;
-    uint64_t good = 0; /* the word last found good: the next one is most often the same, and good where it ends within bounds */
+    uint64_t good = 1; /* the word last found good (1 never is): the next one is most often the same, and good if it ends within bounds */
     uint64_t good_end = 0;
     uint32_t pads = 0;
     uint32_t count = 0;

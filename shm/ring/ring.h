@@ -122,9 +122,10 @@ static inline void mr_ring_stage(struct mr_ring_producer *ring, uint64_t positio
 
 /**
  * Show what was staged, as far as R3 lets.
- * @param from, end frames that were staged just now, one directly behind the other; from = end: nothing is known. Hot.
+ * @param from, end frames that were staged just now, one directly behind the other; from = end: nothing is known
+ * @return true if `committed` moved. Hot.
  */
-static inline void mr_ring_publish(struct mr_ring_producer *ring, uint64_t from, uint64_t end)
+static inline bool mr_ring_publish(struct mr_ring_producer *ring, uint64_t from, uint64_t end)
 {
     uint64_t committed = ring->committed == from ? end : ring->committed;
 
@@ -134,14 +135,16 @@ static inline void mr_ring_publish(struct mr_ring_producer *ring, uint64_t from,
             break;
         committed += mr_frame_length(word);
     }
-    if (mr_likely(committed != ring->committed)) {
-        ring->committed = committed;
-        mr_store_release(&ring->client->committed, committed); /* P */
-    }
+    if (mr_unlikely(committed == ring->committed))
+        return false;
+    ring->committed = committed;
+    mr_store_release(&ring->client->committed, committed); /* P */
+    return true;
 }
 
-/** Take back a claim that was not committed: the last one returns its space, another becomes a pad, and those behind it show. */
-void mr_ring_abort(struct mr_ring_producer *ring, uint64_t position, uint32_t frame_bytes);
+/** Take back a claim that was not committed: the last one returns its space, another becomes a pad, and those behind it show.
+ * @return true if something was shown: mr_ring_must_wake() applies */
+bool mr_ring_abort(struct mr_ring_producer *ring, uint64_t position, uint32_t frame_bytes);
 
 /**
  * After a publish: must the session's doorbell be rung? @param fences the daemon cannot use membarrier(): fence here instead.

@@ -211,13 +211,14 @@ static void fake_serve_ring(struct fake_door *door, uint32_t reactor)
 
     while (ring->first != ring->next && !fake_chance(door, door->hold_one_in)) {
         struct fake_group *group = &ring->group[ring->first % FAKE_GROUPS];
-        while (group->told < group->count && mr_ring_complete(&ring->ring, &group->completion[group->told]))
+        while (group->told < group->count && mr_ring_complete(&ring->ring, &group->completion[group->told])) {
             group->told++;
+            told = true;
+        }
         if (group->told < group->count)
             break;
         mr_ring_release(&ring->ring, group->position);
         ring->first++;
-        told = true;
     }
     if (told) {
         uint64_t one = 1;
