@@ -607,7 +607,8 @@ static uint32_t collect_events(struct log_world *w, uint32_t reactor, struct mr_
     }
     for (uint32_t i = 0; i < r->answer_count && count < max;) {
         struct log_world_answer *answer = &r->answer[i];
-        bool held = w->hold_frees && answer->action.kind == MR_LOG_ACTION_FREE_EXTENT;
+        bool held = answer->action.kind == MR_LOG_ACTION_FREE_EXTENT &&
+                    (w->hold_frees || (w->hold_sequence != 0 && answer->action.extent.sequence == w->hold_sequence));
         if (answer->at_step > w->steps || held) {
             i++;
             continue;

@@ -95,6 +95,7 @@ struct log_world {
     struct mr_recovery *recovery[MR_LOG_DIRECTORIES_MAX]; /* open until the old journals are retired */
     bool offline[MR_LOG_DIRECTORIES_MAX];                 /* said by a core */
     bool hold_frees;                                      /* readers pin everything: EXTENT_FREE is not answered */
+    uint64_t hold_sequence;                               /* readers pin this extent alone; 0: none */
     uint64_t actions[MR_LOG_ACTION_SECURED + 1];          /* carried out, by kind */
     void (*said)(void *context, int level, const char *line); /* recovery's words; NULL: dropped */
     void *said_context;

@@ -234,6 +234,48 @@ static void memory_is_reused_only_when_nobody_pins_it(void **state)
     log_world_close(w);
 }
 
+/* Append for so many steps. @return how often the log could not take a batch */
+static uint32_t append_for(struct log_world *w, uint32_t steps)
+{
+    uint32_t refused = 0;
+    for (uint32_t i = 0; i < steps; i++) {
+        refused += log_world_append(w, 0, 10, 100) == -EAGAIN;
+        log_world_step(w);
+    }
+    return refused;
+}
+
+/* At its limit a partition lives on its own extents: to make new ones costs a hundred times what reuse does. */
+static void at_the_limit_the_oldest_extent_is_reused(void **state)
+{
+    for (int pinned = 0; pinned < 2; pinned++) {
+        struct log_world_options options;
+        log_world_options_init(&options);
+        options.memory_max = 10;
+        options.segment_bytes = 1u << 20;
+        options.retention_bytes = 4u << 20;
+        options.durability = MR_DURABILITY_LEADER;
+        struct log_world *w = open_world(&options);
+
+        append_for(w, 2000); /* until all there is has been taken */
+        if (pinned != 0)
+            w->hold_sequence = mr_load_relaxed(&w->partition[0].head->directory_first) + 1; /* one reader stays where it is */
+        append_for(w, 1000);
+        uint64_t wanted = w->actions[MR_LOG_ACTION_WANT_EXTENT], given = w->actions[MR_LOG_ACTION_GIVE_EXTENT];
+        uint64_t freed = w->actions[MR_LOG_ACTION_FREE_EXTENT];
+        uint32_t refused = append_for(w, 5000); /* half a second */
+        assert_true(w->actions[MR_LOG_ACTION_FREE_EXTENT] - freed > 50); /* so often it went round */
+        assert_true(w->actions[MR_LOG_ACTION_WANT_EXTENT] - wanted <= 1);
+        assert_true(w->actions[MR_LOG_ACTION_GIVE_EXTENT] - given <= 1); /* one that came late, when it was not needed any more */
+        assert_true(refused < 2500);
+        w->hold_sequence = 0;
+        assert_true(log_world_settle(w, 2000));
+        log_world_check_memory(w, 0);
+        log_world_close(w);
+    }
+    (void)state;
+}
+
 /* Commits */
 
 static void nothing_is_durable_before_its_writes_are(void **state)
@@ -492,6 +534,7 @@ int main(void)
         cmocka_unit_test(a_busy_partition_moves_to_extents_and_an_idle_one_back),
         cmocka_unit_test(a_record_too_large_for_a_slot_gets_an_extent),
         cmocka_unit_test(memory_is_reused_only_when_nobody_pins_it),
+        cmocka_unit_test(at_the_limit_the_oldest_extent_is_reused),
         cmocka_unit_test(nothing_is_durable_before_its_writes_are),
         cmocka_unit_test(many_partitions_share_one_journal_write),
         cmocka_unit_test(the_journal_wraps_over_idle_partitions),
