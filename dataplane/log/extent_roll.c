@@ -408,6 +408,7 @@ void mr_log_take_memory(struct mr_partition *p, const struct mr_log_live_extent 
     p->want_asked = false;
     if (live->memory == NULL) {
         limit(p);
+        p->log->lacked_ns = p->limited_ns;
         mr_log_recycle(p, false);
         if (!p->want_slot && !p->slot_too_small && p->last_sequence == p->tail_sequence && !is_leaving(p)) {
             /* Others have all the memory there is, and we have nothing to reuse: go on in a slot, slower, rather than not at all. */
@@ -486,6 +487,14 @@ void mr_log_recycle(struct mr_partition *p, bool all)
     }
 }
 
+/* Nobody is served by memory that lies idle while others lack some; nor by a burst that finds none after a pause. */
+static bool keeps_memory(const struct mr_partition *p)
+{
+    const struct mr_log *log = p->log;
+    bool lacking = log->lacked_ns != 0 && log->now_ns - log->lacked_ns < MR_LOG_IDLE_NS;
+    return log->now_ns - p->last_append_ns < (lacking ? MR_LOG_IDLE_NS : MR_LOG_KEEP_NS);
+}
+
 /* Timer, while the partition holds more than one slot: when idle, bring it in place and give the rest back. */
 void mr_log_idle(struct mr_partition *p)
 {
@@ -494,7 +503,7 @@ void mr_log_idle(struct mr_partition *p)
 
     if (p->refuse == -EIO || p->removed)
         return;
-    if (log->now_ns - p->last_append_ns >= MR_LOG_IDLE_NS && !log->draining && !p->writer_open) {
+    if (!keeps_memory(p) && !log->draining && !p->writer_open) {
         if (!p->want_first)
             unname_ahead(p);
         if (p->first_sequence == p->tail_sequence && p->last_sequence == p->tail_sequence && e->slot) {
