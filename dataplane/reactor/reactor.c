@@ -35,9 +35,11 @@ static bool pass(struct mr_reactor *reactor)
     any |= reactor_messages(reactor);
     if (reactor->hot_count < reactor->ring_count && reactor->now_ns >= reactor->doorbells_ns)
         reactor_look_at_doorbells(reactor);
+    uint64_t frames = reactor->counters.frames;
     for (uint32_t i = 0; i < reactor->hot_count; i++)
         if (!reactor->rings[i]->closing)
             any |= reactor_drain(reactor, reactor->rings[i]);
+    reactor->rests |= reactor->counters.frames - frames >= MR_BULK_FRAMES;
     if (mr_unlikely(reactor->leaving_count > 0))
         reactor_leave(reactor);
     any |= reactor_poll_disk(reactor);

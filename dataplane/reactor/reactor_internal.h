@@ -15,6 +15,8 @@
 #define MR_EVENTS         256u
 #define MR_WRITES         512u   /* waiting for room in the disk's queue */
 #define MR_SPINS_PER_YIELD 32u
+#define MR_REST_SPINS     64u
+#define MR_BULK_FRAMES    16u
 #define MR_SPIN_NS        50000u
 #define MR_YIELD_NS       1000000u
 #define MR_REFUSED_NS     10000000u /* the disk does not come free sooner than the log asks again */
@@ -104,6 +106,7 @@ struct mr_reactor {
     uint32_t write_count;
     uint32_t writes_in_flight;
     uint32_t spins;
+    bool rests; /* the last drains found many frames: their client is about throughput, see spin() */
     struct mr_freeing *freeing;
     uint32_t freeing_count, freeing_capacity;
     struct mr_reactor_reply *unsent; /* for which the door's mailbox had no room: waiting for it here could be for ever, when it waits for us */
