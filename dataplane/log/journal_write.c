@@ -187,6 +187,9 @@ static bool choose_target(const struct log_builder *b, const struct mr_partition
                 return found;
             if (bytes > budget && !(empty && !found))
                 return found;
+            /* The boundary that the last commit ended at is none: taken as the best within budget, it would be taken for ever. */
+            if (!all && to.data <= s->data.committing && to.side <= s->side.committing && reach <= s->data.placing && side_reach <= s->side.placing)
+                continue;
             *target = (struct target){.to = to, .whole = all};
             found = true;
         }

@@ -288,6 +288,7 @@ static int start_reactor(struct log_world *w, uint32_t index, const uint64_t *ge
         .directory_count = w->options.directories,
         .allocator = world_allocator,
         .random_seed = mr_random_next(&w->random),
+        .commit_bytes_max = w->options.commit_bytes_max,
         .flush_ns = w->options.flush_ns,
         .mark_ns = 100000000,
     };

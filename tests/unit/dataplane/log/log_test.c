@@ -311,6 +311,29 @@ static void nothing_is_durable_before_its_writes_are(void **state)
     log_world_close(w);
 }
 
+/* Small batches use up the boundaries that an extent remembers, what comes behind the last one is more than a commit shall take. */
+static void a_commit_goes_on_behind_the_last_boundary(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.commit_bytes_max = 8u << 10;
+    options.extent_bytes = 256u << 10;
+    options.segment_bytes = 1u << 20;
+    options.durability = MR_DURABILITY_LEADER;
+    struct log_world *w = open_world(&options);
+
+    for (uint32_t round = 0; round < 20; round++) {
+        for (uint32_t i = 0; i < 600; i++)
+            append(w, 0, 1, 10);
+        for (uint32_t i = 0; i < 40; i++)
+            append(w, 0, 10, 600);
+        assert_true(log_world_settle(w, 2000));
+    }
+    log_world_check_memory(w, 0);
+    log_world_close(w);
+    (void)state;
+}
+
 static void many_partitions_share_one_journal_write(void **state)
 {
     struct log_world_options options;
@@ -541,6 +564,7 @@ int main(void)
         cmocka_unit_test(memory_is_reused_only_when_nobody_pins_it),
         cmocka_unit_test(at_the_limit_the_oldest_extent_is_reused),
         cmocka_unit_test(nothing_is_durable_before_its_writes_are),
+        cmocka_unit_test(a_commit_goes_on_behind_the_last_boundary),
         cmocka_unit_test(many_partitions_share_one_journal_write),
         cmocka_unit_test(the_journal_wraps_over_idle_partitions),
         cmocka_unit_test(a_failed_write_is_final),
