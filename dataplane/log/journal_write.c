@@ -246,24 +246,11 @@ static enum log_plan plan_small(struct log_builder *b, struct mr_partition *p, s
         data_from = data_base;
         side_from = side_base;
     }
-    if (!fits) {
-        if (partial) { /* more than the journal takes: guard the block, so that in-place writes may begin */
-            guard_only = true;
-            data_to = s->data.placing;
-            side_to = s->side.placing;
-            plan = LOG_PLAN_MORE;
-        } else if (relog) {
-            data_to = s->data.committing;
-            side_to = s->side.committing;
-            plan = LOG_PLAN_BLOCKED;
-        } else {
-            return LOG_PLAN_BLOCKED;
-        }
-    }
     uint64_t bytes = mr_journal_entry_bytes(data_to - data_from, side_to - side_from);
-    if (!guard_only && log_is_dirty(s) && d->live_bytes + bytes > d->live_bytes_max) {
-        /* Pressed: nothing new. It would be brought in place if it could be: its file or its guard is on the way. */
-        if (partial) {
+    if (!fits || (log_is_dirty(s) && d->live_bytes + bytes > d->live_bytes_max)) {
+        /* More than the journal takes of one, or pressed: nothing new. It would be brought in place if it could be: its file or its guard is
+         * on the way. */
+        if (partial) { /* guard the block, so that in-place writes may begin */
             guard_only = true;
             data_to = s->data.placing;
             side_to = s->side.placing;

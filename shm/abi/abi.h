@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What every shared structure agrees on. All of shm/abi is fixed-width, little-endian, C only, and shared by processes built at different
- * times: a change of any layout here is a new MR_ABI_VERSION; a daemon accepts clients of its own version and the one before. */
+ * times: a change of any layout here is a new MR_ABI_VERSION; a daemon accepts clients of its own version. */
 #ifndef MR_ABI_ABI_H
 #define MR_ABI_ABI_H
 
@@ -10,7 +10,7 @@
 
 #include "shm/base/bits.h"
 
-#define MR_ABI_VERSION 1u
+#define MR_ABI_VERSION 2u
 
 /** Durability of an acknowledgement, weakest first (DESIGN.md section 2.2). */
 enum mr_durability {

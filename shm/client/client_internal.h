@@ -145,8 +145,8 @@ static inline void mr_client_wake(struct millrace_client *client, const struct m
 void mr_client_lose(struct millrace_client *client);
 
 /**
- * Called where a call found nothing to do: notices the daemon's death and looks for the next one, each at most every 2 ms; otherwise it
- * reads a clock at most. @return 0; -ENOTCONN: given up
+ * Called where a call found nothing to do: notices the daemon's death (MR_CLIENT_LOOK_NS) and looks for the next one
+ * (MR_CLIENT_CHECK_NS); otherwise it reads a clock at most. @return 0; -ENOTCONN: given up
  */
 int mr_client_drive(struct millrace_client *client) MR_MUST_USE;
 
