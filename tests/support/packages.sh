@@ -44,6 +44,10 @@ BUILD_PACKAGES=(
     "libnuma-dev:memory beside the core that uses it"
     "libjansson-dev:JSON records on the command line"
     "libssl-dev:the MAC of resume tokens"
+    "zlib1g-dev:headers of the codec; as the three below, loaded when a batch needs it"
+    "libsnappy-dev:the same"
+    "liblz4-dev:the same"
+    "libzstd-dev:the same"
 )
 TEST_PACKAGES=(
     "python3:runs the test drivers"
