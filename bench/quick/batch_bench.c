@@ -24,6 +24,20 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* As the reactor does. @return where the next value is */
+static uint32_t add_run(struct mr_batch_writer *w, const uint8_t *ring, uint32_t from, uint32_t value_bytes, uint32_t count)
+{
+    struct mr_batch_run run;
+    while (w->count < count) {
+        if (!mr_batch_run_begin(&run, w, 1700000000000, value_bytes))
+            abort();
+        while (run.count < count && mr_batch_run_add(&run, ring + from))
+            from = (from + mr_align_up(value_bytes + 16u, 8)) & (RING_BYTES - 1);
+        mr_batch_run_end(&run, w);
+    }
+    return from;
+}
+
 /* Fill an extent of 4 MiB batch after batch, begin again when it is full. @return bytes of the last full batch */
 static uint32_t encode(uint8_t *extent, size_t extent_bytes, const uint8_t *ring, uint32_t value_bytes, uint32_t batch_records)
 {
@@ -34,11 +48,7 @@ static uint32_t encode(uint8_t *extent, size_t extent_bytes, const uint8_t *ring
         if (extent_bytes - position < (size_t)batch_records * (value_bytes + 32) + MR_BATCH_HEADER_BYTES)
             position = 0;
         mr_batch_open(&w, extent + position, extent_bytes - position, 1, 0, (int32_t)done, done, 1);
-        for (uint32_t i = 0; i < batch_records; i++) {
-            if (!mr_batch_add_value(&w, 1700000000000 + (i >> 4), ring + from, value_bytes))
-                abort();
-            from = (from + mr_align_up(value_bytes + 16u, 8)) & (RING_BYTES - 1);
-        }
+        from = add_run(&w, ring, from, value_bytes, batch_records);
         bytes = mr_batch_close(&w);
         position += bytes;
     }
@@ -86,9 +96,7 @@ int main(int argc, char **argv)
             encode_ns[run] = (double)(middle - start) / RECORDS;
             struct mr_batch_writer w;
             mr_batch_open(&w, extent, extent_bytes, 1, 0, 0, 0, 1);
-            for (uint32_t i = 0; i < count; i++)
-                if (!mr_batch_add_value(&w, 1700000000000 + (i >> 4), ring, value_bytes))
-                    abort();
+            add_run(&w, ring, 0, value_bytes, count);
             bytes = mr_batch_close(&w);
             start = now_ns();
             sum += iterate(extent, bytes, bytes, count);

@@ -116,8 +116,13 @@ static void unlist(struct mr_reactor *reactor, struct mr_topic_partition *partit
 static inline int add(struct mr_batch_writer *writer, const struct mr_ring_frame *frame, uint32_t body_bytes, const struct mr_frame_record *record,
                       int64_t now_ms)
 {
-    if (record == NULL)
-        return mr_batch_add_value(writer, now_ms, frame->body, body_bytes) ? 0 : -ENOSPC;
+    if (mr_likely(record == NULL)) {
+        struct mr_batch_run run;
+        if (mr_unlikely(!mr_batch_run_begin(&run, writer, now_ms, body_bytes) || !mr_batch_run_add(&run, frame->body)))
+            return mr_batch_add_value(writer, now_ms, frame->body, body_bytes) ? 0 : -ENOSPC;
+        mr_batch_run_end(&run, writer);
+        return 0;
+    }
     const uint8_t *value = frame->body + sizeof *record;
     const uint8_t *key = value + (record->value_bytes > 0 ? record->value_bytes : 0);
     const uint8_t *headers = key + (record->key_bytes > 0 ? record->key_bytes : 0);
@@ -299,15 +304,22 @@ static MR_HOT int follow(const struct mr_reactor *reactor, const struct mr_ring_
     if (mr_frame_kind(way) != MR_FRAME_VALUE || !partition->is_open || partition->open_handle != handle)
         return index;
     struct mr_batch_writer *writer = partition->writer;
-    uint32_t expected = next_sequence(writer);
-    for (; index < count && (frames[index].word & WORD_WAY) == way; index++) {
-        const struct mr_ring_frame *frame = &frames[index];
-        uint32_t body_bytes = mr_frame_length(frame->word) - MR_FRAME_HEADER_BYTES - mr_frame_trailing(frame->word);
-        if (handle->producer != NULL && ((uint32_t)frame->sequence & INT32_MAX) != expected)
+    while (index < count && (frames[index].word & WORD_WAY) == way) {
+        uint64_t word = frames[index].word; /* the same word: the same size */
+        uint32_t expected = next_sequence(writer);
+        struct mr_batch_run run;
+        int first = index;
+        if (!mr_batch_run_begin(&run, writer, (int64_t)reactor->wall_ms, mr_frame_length(word) - MR_FRAME_HEADER_BYTES - mr_frame_trailing(word)))
             break;
-        if (!mr_batch_add_value(writer, (int64_t)reactor->wall_ms, frame->body, body_bytes))
+        while (index < count && frames[index].word == word &&
+               (handle->producer == NULL || ((uint32_t)frames[index].sequence & INT32_MAX) == expected) &&
+               mr_batch_run_add(&run, frames[index].body)) {
+            expected = (expected + 1) & INT32_MAX;
+            index++;
+        }
+        mr_batch_run_end(&run, writer);
+        if (index == first)
             break;
-        expected = (expected + 1) & INT32_MAX;
     }
     return index;
 }

@@ -2,8 +2,9 @@
 /* Kafka record batches, format v2: the one format of memory, disk and wire. This is the module's face.
  *
  *   format.h  the bytes, and each field in place        encode.h  write a batch in place (reactor, library)
- *   headers.h record headers                            iterate.h read records in place (consumer, compaction)
- *   check (here): is this a batch, and why not          decompress.h: compressed batches, codecs loaded on demand
+ *   headers.h record headers                            run.h     values of one size, the hot way
+ *   check (here): is this a batch, and why not          iterate.h read records in place (consumer, compaction)
+ *                                                       decompress.h: compressed batches, codecs loaded on demand
  *
  * No memory is taken, no I/O done (but in decompress.h, which says so). Everything is safe on any bytes, in any thread. */
 #ifndef MR_BATCH_BATCH_H
@@ -13,6 +14,7 @@
 #include "shm/batch/format.h"
 #include "shm/batch/headers.h"
 #include "shm/batch/iterate.h"
+#include "shm/batch/run.h"
 #include "shm/batch/varint.h"
 
 /** What is wrong with a batch. The order is that of the checks. */

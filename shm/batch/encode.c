@@ -14,7 +14,7 @@ static uint8_t *put_field(uint8_t *at, const void *field, int32_t bytes)
     return at;
 }
 
-bool mr_batch_add_any_value(struct mr_batch_writer *writer, int64_t timestamp_ms, const void *value, uint32_t value_bytes)
+bool mr_batch_add_value(struct mr_batch_writer *writer, int64_t timestamp_ms, const void *value, uint32_t value_bytes)
 {
     return value_bytes <= INT32_MAX && mr_batch_add(writer, timestamp_ms, NULL, -1, value, (int32_t)value_bytes, NULL, 0, 0) == 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writing a batch, in place, into memory that its writer owns. The reactor's inner loop: no loop but the copy, no call for 64 bytes.
+/* Writing a batch, in place, into memory that its writer owns.
  *
- *   mr_batch_open -> mr_batch_add_value | mr_batch_add ... -> mr_batch_close
+ *   mr_batch_open -> mr_batch_add_value | mr_batch_add | a run of values (run.h) ... -> mr_batch_close
  *
  * W1  The header is written by close: before it the bytes at `at` are no batch, whatever lies there.
  * W2  A record that does not fit leaves the writer as it was; what was added before can still be closed.
@@ -19,10 +19,6 @@
 #include "shm/base/assert.h"
 #include "shm/batch/format.h"
 #include "shm/batch/varint.h"
-
-#define MR_BATCH_SHORT_VALUE_BYTES   48u   /* a record with a value so long, or shorter, has a body below 64 bytes */
-#define MR_BATCH_FAST_VALUE_BYTES    8000u /* with one from 64 to this: from 64 to below 8192 */
-#define MR_BATCH_FAST_OVERHEAD_BYTES 12u   /* of such a record, at most: five fields of one to two bytes, three of one */
 
 struct mr_batch_writer {
     uint8_t *next; /* where the next record goes */
@@ -113,41 +109,13 @@ static inline void mr_batch_count_record(struct mr_batch_writer *writer, int64_t
     writer->next = next;
 }
 
-/** As mr_batch_add_value(), for any sizes. */
-MR_MUST_USE bool mr_batch_add_any_value(struct mr_batch_writer *writer, int64_t timestamp_ms, const void *value, uint32_t value_bytes);
-
 /**
- * Add a record that is a value and nothing else: null key, no headers. The fast path: the length is in front of fields whose sizes differ by a
- * byte or two, so it is taken from where they ended, which needs its own size alone to be known: one byte below 64, two below 8192.
+ * Add a record that is a value and nothing else: null key, no headers. The long way; runs of them: run.h.
  *
  * @param value  value_bytes bytes; may be hostile memory (W3)
- * @return false if it does not fit (W2). Hot.
+ * @return false if it does not fit (W2)
  */
-MR_HOT MR_MUST_USE static inline bool mr_batch_add_value(struct mr_batch_writer *writer, int64_t timestamp_ms, const void *value,
-                                                         uint32_t value_bytes)
-{
-    uint64_t coded_time = mr_batch_coded_time(writer, timestamp_ms), coded_offset = (uint64_t)writer->count << 1;
-    bool is_short = value_bytes <= MR_BATCH_SHORT_VALUE_BYTES;
-
-    if (mr_unlikely((coded_time | coded_offset) >= 0x4000 || (!is_short && value_bytes - 64 > MR_BATCH_FAST_VALUE_BYTES - 64) ||
-                    value_bytes + MR_BATCH_FAST_OVERHEAD_BYTES > (uint64_t)(writer->end - writer->next)))
-        return mr_batch_add_any_value(writer, timestamp_ms, value, value_bytes);
-    uint8_t *length = writer->next, *body = length + (is_short ? 1 : 2), *at = body;
-    *at++ = 0; /* attributes */
-    at = mr_varint_put_short(at, coded_time);
-    at = mr_varint_put_short(at, coded_offset);
-    *at++ = 1; /* null key: -1, zig-zag */
-    at = mr_varint_put_short(at, (uint64_t)value_bytes << 1);
-    if (mr_likely(value_bytes == 64)) /* the commonest size of a tick: four vector moves instead of a call */
-        memcpy(at, value, 64);
-    else if (value_bytes > 0)
-        memcpy(at, value, value_bytes);
-    at += value_bytes;
-    *at++ = 0; /* headers */
-    mr_varint_put_short(length, (uint64_t)(at - body) << 1);
-    mr_batch_count_record(writer, timestamp_ms, at);
-    return true;
-}
+MR_MUST_USE bool mr_batch_add_value(struct mr_batch_writer *writer, int64_t timestamp_ms, const void *value, uint32_t value_bytes);
 
 /**
  * Add any record.

@@ -136,7 +136,7 @@ int mr_ring_peek(struct mr_ring_consumer *ring, struct mr_ring_frame *frames, ui
 {
     uint64_t position = ring->position, committed = ring->committed, fetched = position;
     uint64_t good = 1; /* the word last found good (1 never is): the next one is most often the same, and good if it ends within bounds */
-    uint64_t good_end = 0;
+    uint64_t good_bytes = 0, good_end = 0;
     uint32_t pads = 0;
     uint32_t count = 0;
 
@@ -157,7 +157,9 @@ int mr_ring_peek(struct mr_ring_consumer *ring, struct mr_ring_frame *frames, ui
         for (; fetched < ahead; fetched += MR_CACHE_LINE)
             __builtin_prefetch(ring->submissions + (fetched & ring->mask));
         uint64_t word = mr_load_relaxed((const _Atomic uint64_t *)(const void *)at); /* the only load of it (R5); ordered by P */
-        if (mr_unlikely(word != good || position + mr_frame_length(word) > good_end)) {
+        if (mr_likely(word == good && position + good_bytes <= good_end)) {
+            position += good_bytes; /* not taken from the word: the next load begins without waiting for this one */
+        } else {
             enum mr_poison_reason reason = judge(ring, position, word, committed);
             if (mr_unlikely(reason != MR_POISON_NONE)) {
                 if (count > 0)
@@ -165,8 +167,8 @@ int mr_ring_peek(struct mr_ring_consumer *ring, struct mr_ring_frame *frames, ui
                 ring->reason = reason;
                 return -EBADMSG;
             }
+            position += mr_frame_length(word);
             if (mr_unlikely(mr_frame_kind(word) == MR_FRAME_PAD)) {
-                position += mr_frame_length(word);
                 if (count == 0)
                     ring->position = position;
                 if (++pads == MR_RING_PADS_MAX)
@@ -174,9 +176,9 @@ int mr_ring_peek(struct mr_ring_consumer *ring, struct mr_ring_frame *frames, ui
                 continue;
             }
             good = word;
-            good_end = mr_min_u64(committed, (position | ring->mask) + 1);
+            good_bytes = mr_frame_length(word);
+            good_end = mr_min_u64(committed, ((position - 1) | ring->mask) + 1);
         }
-        position += mr_frame_length(word);
         frames[count].body = at + MR_FRAME_HEADER_BYTES;
         frames[count].word = word;
         frames[count].sequence =

@@ -72,9 +72,10 @@ static void free_record(struct naive_record *r)
     }
 }
 
-static void add(struct mr_batch_writer *w, const struct naive_record *r)
+static void add(struct mr_random *random, struct mr_batch_writer *w, const struct naive_record *r)
 {
     struct mr_record_header headers[4];
+    struct mr_batch_run run;
     uint8_t *before = w->next;
 
     for (uint32_t h = 0; h < r->header_count; h++)
@@ -84,9 +85,15 @@ static void add(struct mr_batch_writer *w, const struct naive_record *r)
     must(block != NULL);
     must(mr_record_headers_encode(headers, r->header_count, block, block_bytes) == (int64_t)block_bytes);
     uint64_t announced = mr_batch_record_bytes(w, r->timestamp_ms, r->key_bytes, r->value_bytes, (uint32_t)block_bytes, r->header_count);
-    if (r->key_bytes == -1 && r->header_count == 0 && r->value_bytes >= 0)
-        must(mr_batch_add_value(w, r->timestamp_ms, r->value, (uint32_t)r->value_bytes));
-    else
+    if (r->key_bytes == -1 && r->header_count == 0 && r->value_bytes >= 0) {
+        /* Where a run takes the record, it writes what the long way writes. */
+        if (mr_random_chance(random, 1, 2) && mr_batch_run_begin(&run, w, r->timestamp_ms, (uint32_t)r->value_bytes)) {
+            must(mr_batch_run_add(&run, r->value));
+            mr_batch_run_end(&run, w);
+        } else {
+            must(mr_batch_add_value(w, r->timestamp_ms, r->value, (uint32_t)r->value_bytes));
+        }
+    } else
         must(mr_batch_add(w, r->timestamp_ms, r->key, r->key_bytes, r->value, r->value_bytes, block, (uint32_t)block_bytes,
                           r->header_count) == 0);
     must((uint64_t)(w->next - before) == announced);
@@ -155,7 +162,7 @@ static void one_round(struct mr_random *random)
     mr_batch_open(&w, got, want.size, batch.producer_id, batch.producer_epoch, batch.base_sequence, batch.base_offset, batch.leader_epoch);
     w.attributes = batch.attributes;
     for (uint32_t i = 0; i < count; i++)
-        add(&w, &records[i]);
+        add(random, &w, &records[i]);
     must(!mr_batch_add_value(&w, 0, "", 0));
     must(mr_batch_close(&w) == want.size);
     must(memcmp(got, want.bytes, want.size) == 0);
