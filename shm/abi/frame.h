@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Frames in a submission ring (DESIGN.md section 6).
  *
- *   byte  0  u64 word        length, kind, trailing, handle; 0 while the claim is open
- *   byte  8  u64 sequence    of this record in its partition and producer; given at commit
+ *   byte  0  u64 word        length, kind, trailing, handle
+ *   byte  8  u64 sequence    of this record in its partition and producer; given at commit, until then the client's own mark
  *   byte 16  ...             body, by kind; the frame is a multiple of 8 bytes long
  *
  * MR_FRAME_VALUE   body = the value, no key, no headers, time of arrival: the hot case

@@ -39,6 +39,14 @@ static inline uint64_t mr_max_u64(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
+/** Store two words at once, unaligned and not atomic: one entry of the core's store queue instead of two. */
+static inline void mr_store_pair(void *at, uint64_t low, uint64_t high)
+{
+    typedef uint64_t pair __attribute__((vector_size(16)));
+    pair both = {low, high};
+    memcpy(at, &both, sizeof both);
+}
+
 static inline uint16_t mr_be16_get(const void *p)
 {
     uint16_t v;

@@ -30,19 +30,17 @@ static void append(struct millrace_producer *producer, struct mr_producer_partit
     state->blocked = true;
 }
 
-void mr_backlog_commit(struct millrace_producer *producer, const struct mr_claim *claim, uint64_t sequence)
+void mr_backlog_commit(struct millrace_producer *producer, struct mr_client_ring *ring, uint64_t position, uint32_t partition, uint64_t sequence)
 {
-    struct mr_producer_partition *state = &producer->partition[claim->partition];
-    struct mr_backlog_entry *entry = copy_frame(mr_ring_at(&claim->ring->ring, claim->position), claim->word, sequence);
+    struct mr_producer_partition *state = &producer->partition[partition];
+    const uint8_t *frame = mr_ring_at(&ring->ring, position);
+    struct mr_backlog_entry *entry = copy_frame(frame, mr_ring_word(frame), sequence);
 
-    if (claim->ring->dead)
-        mr_client_drop_claim(producer->client, claim->ring);
-    else if (mr_ring_abort(&claim->ring->ring, claim->position, mr_frame_length(claim->word)))
-        mr_client_wake(producer->client, claim->ring);
+    mr_client_abort_claim(producer->client, ring, position);
     if (entry != NULL)
         append(producer, state, entry);
     else
-        mr_producer_tell(producer, (uint32_t)claim->partition, sequence, 1, -1, -ENOMEM, MR_DURABILITY_RING);
+        mr_producer_tell(producer, partition, sequence, 1, -1, -ENOMEM, MR_DURABILITY_RING);
 }
 
 void mr_backlog_refused(struct millrace_producer *producer, uint32_t partition, const struct mr_completion *completion)
@@ -88,15 +86,13 @@ static void gather(struct millrace_producer *producer, struct mr_client_ring *ri
     uint64_t position = ring->ring.free_from;
 
     while (position < ring->ring.tail) {
-        uint64_t word;
-        uint32_t bytes = mr_ring_walk(&ring->ring, position, &word);
-        uint32_t kind = mr_frame_kind(word);
+        uint8_t *frame = mr_ring_at(&ring->ring, position);
+        uint64_t word = mr_ring_word(frame);
+        uint32_t bytes = mr_frame_length(word), kind = mr_frame_kind(word);
         if (bytes == 0)
             return; /* our own memory, overwritten by a bug of this program */
-        if ((kind == MR_FRAME_VALUE || kind == MR_FRAME_RECORD) && mr_frame_handle(word) == state->handle) {
-            uint8_t *frame = mr_ring_at(&ring->ring, position);
-            uint64_t wire, same;
-            memcpy(&wire, frame + MR_RING_WORD_BYTES, sizeof wire);
+        if ((kind == MR_FRAME_VALUE || kind == MR_FRAME_RECORD) && mr_frame_handle(word) == state->handle && !mr_ring_is_open(frame)) {
+            uint64_t wire = mr_ring_second(frame), same;
             /* Answered, or its daemon is dead: nobody else looks at it. We must not find it again, also not one that was refused for good:
              * its number goes to another record. */
             mr_ring_pad(&ring->ring, position, bytes);
@@ -185,20 +181,19 @@ void mr_backlog_pump(struct millrace_producer *producer)
             struct mr_backlog_entry *entry = state->backlog;
             struct mr_ring_producer *ring = &state->ring->ring;
             uint32_t bytes = mr_frame_length(entry->word);
-            uint64_t position;
             if (!entry->has_wire && !mr_sequences_shift(&state->numbers, state->numbers.next_wire, entry->sequence))
                 break; /* no memory: later */
             if (bytes > mr_ring_frame_bytes_max(state->ring->shape.submission_bytes)) {
                 /* The new daemon gave a smaller ring than the old one. */
                 mr_producer_tell(producer, p, entry->sequence, 1, -1, -EMSGSIZE, MR_DURABILITY_RING);
             } else {
-                if (!mr_ring_claim(ring, bytes, &position))
+                uint64_t word = mr_frame_word(bytes, mr_frame_kind(entry->word), mr_frame_trailing(entry->word), state->handle);
+                uint8_t *frame = mr_ring_claim(ring, word, producer->owner);
+                if (frame == NULL)
                     break;
-                uint64_t wire = entry->has_wire ? entry->wire : state->numbers.next_wire++;
-                memcpy(mr_ring_at(ring, position) + MR_FRAME_HEADER_BYTES, entry->body, bytes - MR_FRAME_HEADER_BYTES);
-                mr_ring_stage(ring, position, mr_frame_word(bytes, mr_frame_kind(entry->word), mr_frame_trailing(entry->word), state->handle),
-                              wire);
-                mr_ring_publish(ring, position, position + bytes);
+                memcpy(frame + MR_FRAME_HEADER_BYTES, entry->body, bytes - MR_FRAME_HEADER_BYTES);
+                mr_ring_stage(frame, entry->has_wire ? entry->wire : state->numbers.next_wire++);
+                mr_ring_publish(ring, ring->tail - bytes, ring->tail);
                 state->in_rings++;
                 sent = true;
             }
@@ -231,12 +226,9 @@ void mr_producers_lose(struct millrace_client *client)
             state->has_expected = false;
             state->ring = NULL;
         }
-        for (uint64_t ordinal = producer->claim_first; ordinal < producer->claim_next; ordinal++) {
-            struct mr_claim *claim = mr_claim_at(producer, ordinal);
-            if (claim->ring != NULL && !claim->ring->dead)
-                claim->ring->open_claims++;
-        }
     }
+    for (struct mr_client_ring *ring = client->rings; ring != NULL; ring = ring->next)
+        mr_client_count_claims(ring);
 }
 
 void mr_backlog_release(struct mr_producer_partition *partition)

@@ -33,6 +33,8 @@
 #define MR_CLIENT_REQUEST_MS  30000    /* the daemon answers in milliseconds; this is a daemon that hangs */
 #define MR_CLIENT_GREETING_MS 5000     /* the same during re-attach, where a caller that must not block waits */
 
+#define MR_CLIENT_RING_BITS    16u /* of a ring's number */
+
 struct mr_client_ring {
     struct mr_ring_producer ring;
     struct mr_client_ring *next;
@@ -40,6 +42,7 @@ struct mr_client_ring {
     uint64_t bytes;
     struct mr_ring_shape shape;
     uint32_t reactor;
+    uint32_t number;      /* among this client's rings, live and dead: what slots call it by */
     uint32_t open_claims; /* counted when the daemon died: C2 */
     bool dead;
 };
@@ -54,6 +57,8 @@ struct millrace_client {
     struct mr_client_ring *rings;       /* of the daemon we are attached to */
     struct mr_client_ring **by_reactor; /* [reactor_count], NULL where we have no ring */
     uint32_t reactor_count;
+    uint32_t ring_number_next;
+    uint64_t owner_next; /* of producers: ring.h */
     enum mr_client_state state;
     bool progressed;            /* since the last look at the clock */
     bool choked;                /* a producer's acks are not being collected: leave completions where they are */
@@ -120,8 +125,20 @@ void mr_client_hang_up(struct millrace_client *client);
 int mr_client_add_ring(struct millrace_client *client, const struct mr_message_ring *message, int fd) MR_MUST_USE;
 void mr_client_free_ring(struct mr_client_ring *ring);
 
-/** One open claim in a dead ring less. */
-void mr_client_drop_claim(struct millrace_client *client, struct mr_client_ring *ring);
+/** The ring, live or dead, of this number; NULL: there is none. Cold. */
+struct mr_client_ring *mr_client_ring_of(const struct millrace_client *client, uint32_t number) MR_COLD;
+
+/** Give an open claim's space back: in a live ring others' frames may have stood behind it. */
+void mr_client_abort_claim(struct millrace_client *client, struct mr_client_ring *ring, uint64_t position) MR_COLD;
+
+/** Has this producer claims open, in live or dead rings? Hot when it has none. */
+bool mr_client_has_open(const struct millrace_client *client, uint64_t owner);
+
+/** Abort what a producer has open, in live and dead rings. */
+void mr_client_abort_owner(struct millrace_client *client, uint64_t owner) MR_COLD;
+
+/** The ring's daemon is dead: count what is open in it. */
+void mr_client_count_claims(struct mr_client_ring *ring) MR_COLD;
 
 /**
  * Take completions from all rings and hand them to their producers.

@@ -227,21 +227,22 @@ static MR_COLD bool arm_all(struct millrace_consumer *consumer)
         struct mr_client_ring *ring = mr_head_owner_ring(client, consumer->head, reader->partition);
         struct mr_frame_arm arm = {.offset = reader->offset};
         const uint32_t bytes = MR_FRAME_HEADER_BYTES + sizeof arm;
-        uint64_t position;
+        uint64_t word = mr_frame_word(bytes, MR_FRAME_ARM, 0, consumer->handle_first + reader->partition);
         /* An arm stays until it is answered, which it is once visible has passed it. */
         if (reader->armed && reader->armed_offset == reader->offset && mr_load_acquire(&reader->head->visible) <= reader->armed_offset)
             continue;
-        if (ring != NULL && !mr_ring_claim(&ring->ring, bytes, &position)) {
+        uint8_t *frame = ring != NULL ? mr_ring_claim(&ring->ring, word, 0) : NULL;
+        if (ring != NULL && frame == NULL) {
             mr_client_poll(client, true);
-            ring = mr_ring_claim(&ring->ring, bytes, &position) ? ring : NULL;
+            frame = mr_ring_claim(&ring->ring, word, 0);
         }
-        if (ring == NULL) {
+        if (frame == NULL) {
             all = false;
             continue;
         }
-        memcpy(mr_ring_at(&ring->ring, position) + MR_FRAME_HEADER_BYTES, &arm, sizeof arm);
-        mr_ring_stage(&ring->ring, position, mr_frame_word(bytes, MR_FRAME_ARM, 0, consumer->handle_first + reader->partition), 0);
-        mr_ring_publish(&ring->ring, position, position + bytes);
+        memcpy(frame + MR_FRAME_HEADER_BYTES, &arm, sizeof arm);
+        mr_ring_stage(frame, 0);
+        mr_ring_publish(&ring->ring, ring->ring.tail - bytes, ring->ring.tail);
         mr_client_wake(client, ring);
         reader->armed = true;
         reader->armed_offset = reader->offset;

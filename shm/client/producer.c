@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Claim, fill, commit. The hot half of a producer: for a plain value it touches the frame's own lines, the claim's entry, and a line or
- * two of private numbers. */
+/* Claim, fill, commit. The hot half of a producer. A plain value costs seven stores besides itself: the call, the ring's tail, the frame's words (one),
+ * the caller's slot (two), and at the commit two sequences. P5 of producer_internal.h says where the rest is. */
 #include "shm/client/producer_internal.h"
 
 #include <string.h>
@@ -33,14 +33,20 @@ static MR_COLD void turn_to_next_partition(struct millrace_producer *producer)
         if (!producer->partition[producer->current].blocked)
             break;
     }
-    producer->run_left = MR_ROUND_ROBIN_RUN;
+    const struct mr_client_ring *ring = producer->partition[producer->current].ring;
+    producer->turn_at = ring != NULL ? ring->ring.tail + MR_ROUND_ROBIN_BYTES : 0;
+}
+
+static inline bool is_due_to_turn(const struct millrace_producer *producer, const struct mr_producer_partition *current)
+{
+    return current->ring == NULL || current->ring->ring.tail >= producer->turn_at;
 }
 
 static inline uint32_t next_partition(struct millrace_producer *producer)
 {
-    if (mr_unlikely(producer->run_left == 0 || producer->partition[producer->current].blocked))
+    const struct mr_producer_partition *current = &producer->partition[producer->current];
+    if (mr_unlikely(current->blocked || is_due_to_turn(producer, current)))
         turn_to_next_partition(producer);
-    producer->run_left--;
     return producer->current;
 }
 
@@ -65,56 +71,89 @@ static MR_COLD int make_room(struct millrace_producer *producer, struct mr_produ
     return state->ring == NULL ? -EAGAIN : 0;
 }
 
-/* Take space, and note the claim. @return the frame in memory; NULL: not at once. Hot. */
-static inline uint8_t *take_space(struct millrace_producer *producer, uint32_t partition, uint32_t frame_bytes, uint32_t kind, uint32_t trailing)
+#define PUBLISH_MAX 64u /* committed together */
+
+/* internal[0] of a slot. */
+static inline uint64_t claim_way(uint64_t partition, const struct mr_client_ring *ring)
+{
+    return partition << MR_CLIENT_RING_BITS | ring->number;
+}
+
+static inline uint32_t way_partition(uint64_t way)
+{
+    return (uint32_t)(way >> MR_CLIENT_RING_BITS);
+}
+
+static inline uint32_t way_ring(uint64_t way)
+{
+    return (uint32_t)way & ((1u << MR_CLIENT_RING_BITS) - 1);
+}
+
+/* Take space, and describe the claim in its slot. @param here only in this lap of the ring @return the frame; NULL: not at once. Hot. Forced
+ * inline: called, it costs each claim four stores. */
+__attribute__((always_inline)) static inline uint8_t *take_space(struct millrace_producer *producer, uint32_t partition, uint32_t frame_bytes,
+                                                                 uint32_t kind, uint32_t trailing, struct millrace_slot *slot, bool here)
 {
     struct mr_producer_partition *state = &producer->partition[partition];
     struct mr_client_ring *ring = state->ring;
-    uint64_t position;
 
-    if (mr_unlikely(producer->claim_next - producer->claim_first >= MR_CLAIMS_MAX || ring == NULL || state->blocked ||
-                    frame_bytes > mr_ring_frame_bytes_max(ring->shape.submission_bytes) || !mr_ring_claim(&ring->ring, frame_bytes, &position)))
+    if (mr_unlikely(ring == NULL || state->blocked || frame_bytes > mr_ring_frame_bytes_max(ring->shape.submission_bytes)))
         return NULL;
-    *mr_claim_at(producer, producer->claim_next++) = (struct mr_claim){
-        .ring = ring, .position = position, .word = mr_frame_word(frame_bytes, kind, trailing, state->handle), .partition = partition};
-    return mr_ring_at(&ring->ring, position);
+    uint64_t word = mr_frame_word(frame_bytes, kind, trailing, state->handle);
+    uint8_t *frame = here ? mr_ring_claim_here(&ring->ring, word, producer->owner) : mr_ring_claim(&ring->ring, word, producer->owner);
+    if (mr_unlikely(frame == NULL))
+        return NULL;
+    mr_store_pair(slot->internal, claim_way(partition, ring), ring->ring.tail - frame_bytes);
+    return frame;
+}
+
+/* value, value_bytes and partition: the slot's first 16 bytes. */
+static inline void tell_slot(struct millrace_slot *slot, uint8_t *value, size_t value_bytes, uint32_t partition)
+{
+    static_assert(offsetof(struct millrace_slot, value) == 0 && offsetof(struct millrace_slot, value_bytes) == 8 &&
+                      offsetof(struct millrace_slot, partition) == 12, "stored as one pair of words");
+    mr_store_pair(slot, (uint64_t)(uintptr_t)value, (uint32_t)value_bytes | (uint64_t)partition << 32);
 }
 
 /* Why not, and once more if that has changed meanwhile. */
 static MR_COLD uint8_t *take_space_slow(struct millrace_producer *producer, uint32_t partition, uint32_t frame_bytes, uint32_t kind,
-                                        uint32_t trailing, int *error)
+                                        uint32_t trailing, struct millrace_slot *slot, int *error)
 {
     struct mr_producer_partition *state = &producer->partition[partition];
 
     *error = -EAGAIN;
-    if (producer->claim_next - producer->claim_first >= MR_CLAIMS_MAX)
-        return NULL;
     int rc = make_room(producer, state, partition);
     if (rc != 0)
         *error = rc;
     else if (frame_bytes > mr_ring_frame_bytes_max(state->ring->shape.submission_bytes))
         *error = -EMSGSIZE;
     else
-        return take_space(producer, partition, frame_bytes, kind, trailing);
+        return take_space(producer, partition, frame_bytes, kind, trailing, slot, false);
     return NULL;
 }
 
 static inline uint8_t *claim_frame(struct millrace_producer *producer, uint32_t partition, uint32_t frame_bytes, uint32_t kind,
-                                   uint32_t trailing, int *error)
+                                   uint32_t trailing, struct millrace_slot *slot, int *error)
 {
-    uint8_t *frame = take_space(producer, partition, frame_bytes, kind, trailing);
-    return mr_likely(frame != NULL) ? frame : take_space_slow(producer, partition, frame_bytes, kind, trailing, error);
+    uint8_t *frame = take_space(producer, partition, frame_bytes, kind, trailing, slot, false);
+    return mr_likely(frame != NULL) ? frame : take_space_slow(producer, partition, frame_bytes, kind, trailing, slot, error);
 }
 
-static inline uint8_t *claim_value(struct millrace_producer *producer, uint64_t value_bytes, uint32_t partition, int *error)
+static inline uint32_t value_frame_bytes(uint64_t value_bytes)
+{
+    return (uint32_t)mr_align_up(MR_FRAME_HEADER_BYTES + value_bytes, MR_FRAME_ALIGN);
+}
+
+static inline uint8_t *claim_value(struct millrace_producer *producer, uint64_t value_bytes, uint32_t partition, struct millrace_slot *slot,
+                                   int *error)
 {
     if (mr_unlikely(value_bytes > producer->record_bytes_max)) {
         *error = -EMSGSIZE;
         return NULL;
     }
-    uint32_t frame_bytes = (uint32_t)mr_align_up(MR_FRAME_HEADER_BYTES + value_bytes, MR_FRAME_ALIGN);
-    uint8_t *frame =
-        claim_frame(producer, partition, frame_bytes, MR_FRAME_VALUE, frame_bytes - MR_FRAME_HEADER_BYTES - (uint32_t)value_bytes, error);
+    uint32_t frame_bytes = value_frame_bytes(value_bytes);
+    uint8_t *frame = claim_frame(producer, partition, frame_bytes, MR_FRAME_VALUE, frame_bytes - MR_FRAME_HEADER_BYTES - (uint32_t)value_bytes,
+                                 slot, error);
     return frame != NULL ? frame + MR_FRAME_HEADER_BYTES : NULL;
 }
 
@@ -129,7 +168,7 @@ static struct mr_record_header header_of(const struct millrace_header *header)
 }
 
 /* A record with a key, headers, a timestamp or no value. @param[in,out] partition MILLRACE_PARTITION_ANY is replaced */
-static uint8_t *claim_record(struct millrace_producer *producer, struct record *record, int *error)
+static uint8_t *claim_record(struct millrace_producer *producer, struct record *record, struct millrace_slot *slot, int *error)
 {
     uint64_t headers_bytes = 0;
 
@@ -153,12 +192,12 @@ static uint8_t *claim_record(struct millrace_producer *producer, struct record *
     if (record->partition < 0 || (uint32_t)record->partition >= producer->partition_count)
         return NULL;
     if (record->key == NULL && record->header_count == 0 && record->timestamp_ms == -1 && !record->is_null)
-        return claim_value(producer, record->value_bytes, (uint32_t)record->partition, error);
+        return claim_value(producer, record->value_bytes, (uint32_t)record->partition, slot, error);
 
     uint32_t body_bytes = (uint32_t)(sizeof(struct mr_frame_record) + record->value_bytes + record->key_bytes + headers_bytes);
     uint32_t frame_bytes = (uint32_t)mr_align_up(MR_FRAME_HEADER_BYTES + body_bytes, MR_FRAME_ALIGN);
     uint8_t *frame = claim_frame(producer, (uint32_t)record->partition, frame_bytes, MR_FRAME_RECORD,
-                                 frame_bytes - MR_FRAME_HEADER_BYTES - body_bytes, error);
+                                 frame_bytes - MR_FRAME_HEADER_BYTES - body_bytes, slot, error);
     if (frame == NULL)
         return NULL;
     struct mr_frame_record *body = (struct mr_frame_record *)(void *)(frame + MR_FRAME_HEADER_BYTES);
@@ -182,26 +221,15 @@ static uint8_t *claim_record(struct millrace_producer *producer, struct record *
     return value;
 }
 
-static inline void tell_slot(const struct millrace_producer *producer, uint8_t *value, size_t value_bytes, struct millrace_slot *slot)
-{
-    uint64_t ordinal = producer->claim_next - 1;
-
-    slot->value = value;
-    slot->value_bytes = (uint32_t)value_bytes;
-    slot->partition = (int32_t)mr_claim_at(producer, ordinal)->partition;
-    slot->sequence = UINT64_MAX;
-    slot->internal[0] = ordinal;
-}
-
 /* What the usual claim is not, so that that one stays small. */
 static MR_COLD int claim_slow(struct millrace_producer *producer, size_t value_bytes, const struct millrace_record_options *options,
-                              uint32_t partition, struct millrace_slot *slot)
+                              struct millrace_slot *slot)
 {
     int error = -EINVAL;
     uint8_t *value = NULL;
 
     if (options == NULL) {
-        value = claim_value(producer, value_bytes, partition, &error);
+        value = claim_value(producer, value_bytes, next_partition(producer), slot, &error);
     } else if (options->size_bytes >= offsetof(struct millrace_record_options, header_count) + sizeof options->header_count) {
         struct record record = {.key = options->key,
                                 .headers = options->headers,
@@ -210,37 +238,28 @@ static MR_COLD int claim_slow(struct millrace_producer *producer, size_t value_b
                                 .header_count = options->header_count,
                                 .partition = options->partition,
                                 .timestamp_ms = options->timestamp_ms};
-        value = claim_record(producer, &record, &error);
+        value = claim_record(producer, &record, slot, &error);
     }
     if (value == NULL)
         return error;
-    tell_slot(producer, value, value_bytes, slot);
+    tell_slot(slot, value, value_bytes, way_partition(slot->internal[0]));
     return 0;
 }
 
 MR_CLIENT_EXPORT MR_HOT int millrace_producer_claim(struct millrace_producer *producer, size_t value_bytes,
                                                     const struct millrace_record_options *options, struct millrace_slot *slot)
 {
-    if (mr_unlikely(options != NULL))
-        return claim_slow(producer, value_bytes, options, 0, slot);
-    uint32_t partition = next_partition(producer);
-    if (mr_likely(value_bytes <= producer->record_bytes_max)) {
-        uint32_t frame_bytes = (uint32_t)mr_align_up(MR_FRAME_HEADER_BYTES + value_bytes, MR_FRAME_ALIGN);
-        uint8_t *frame = take_space(producer, partition, frame_bytes, MR_FRAME_VALUE, frame_bytes - MR_FRAME_HEADER_BYTES - (uint32_t)value_bytes);
-        if (mr_likely(frame != NULL)) {
-            tell_slot(producer, frame + MR_FRAME_HEADER_BYTES, value_bytes, slot);
-            return 0;
-        }
-    }
-    return claim_slow(producer, value_bytes, NULL, partition, slot);
-}
+    uint32_t partition = producer->current;
 
-/* The same few entries are used again and again while claims are short-lived. */
-static inline void settle_claims(struct millrace_producer *producer, uint64_t first)
-{
-    producer->claim_first = first;
-    if (first == producer->claim_next)
-        producer->claim_base = first;
+    if (mr_unlikely(options != NULL || value_bytes > producer->record_bytes_max || is_due_to_turn(producer, &producer->partition[partition])))
+        return claim_slow(producer, value_bytes, options, slot);
+    uint32_t frame_bytes = value_frame_bytes(value_bytes);
+    uint8_t *frame = take_space(producer, partition, frame_bytes, MR_FRAME_VALUE,
+                                frame_bytes - MR_FRAME_HEADER_BYTES - (uint32_t)value_bytes, slot, true);
+    if (mr_unlikely(frame == NULL))
+        return claim_slow(producer, value_bytes, NULL, slot);
+    tell_slot(slot, frame + MR_FRAME_HEADER_BYTES, value_bytes, partition);
+    return 0;
 }
 
 /* Frames in one ring, one directly behind the other, that were staged and are not shown yet. */
@@ -249,122 +268,164 @@ struct run {
     uint64_t from, end;
 };
 
-static inline void show(struct millrace_producer *producer, const struct run *run)
+static inline void show(struct millrace_producer *producer, struct run run)
 {
-    if (run->ring == NULL)
+    if (run.ring == NULL)
         return;
-    mr_ring_publish(&run->ring->ring, run->from, run->end);
-    mr_client_wake(producer->client, run->ring);
+    mr_ring_publish(&run.ring->ring, run.from, run.end);
+    mr_client_wake(producer->client, run.ring);
 }
 
-static inline void note_sequence(struct millrace_slot *slot, uint64_t sequence)
+/* A claim of a partition that is blocked, or in a ring that its partition has left. */
+static MR_COLD void commit_apart(struct millrace_producer *producer, struct millrace_slot *slot)
 {
-    slot->sequence = sequence;
-    slot->internal[0] = UINT64_MAX;
+    struct mr_client_ring *ring = mr_client_ring_of(producer->client, way_ring(slot->internal[0]));
+    uint32_t partition = way_partition(slot->internal[0]);
+    uint64_t position = slot->internal[1];
+    struct mr_producer_partition *state = &producer->partition[partition];
+
+    slot->sequence = state->numbers.next++;
+    if (state->blocked || ring->dead) {
+        mr_backlog_commit(producer, ring, position, partition, slot->sequence);
+        return;
+    }
+    uint8_t *frame = mr_ring_at(&ring->ring, position);
+    mr_ring_stage(frame, state->numbers.next_wire++);
+    state->in_rings++;
+    show(producer, (struct run){.ring = ring, .from = position, .end = position + mr_ring_frame_bytes(frame)});
 }
 
-/* Commit the `count` oldest open claims, all of which exist. @param slots NULL, or where to write the sequences. Hot. */
-static inline void commit_oldest(struct millrace_producer *producer, struct millrace_slot *slots, uint32_t count)
+/* Commit claims that are open and in order. Hot. */
+static inline void commit_slots(struct millrace_producer *producer, struct millrace_slot *slots, uint32_t count)
 {
     struct run run = {.ring = NULL};
-    uint64_t ordinal = producer->claim_first;
-    const struct mr_claim *claim = mr_claim_at(producer, ordinal);
 
     producer->pending += count;
     for (uint32_t i = 0; i < count;) {
-        if (mr_unlikely(claim->ring == NULL)) {
-            claim = mr_claim_at(producer, ++ordinal);
-            continue;
-        }
-        struct mr_producer_partition *state = &producer->partition[claim->partition];
-        uint64_t sequence = state->numbers.next, partition = claim->partition;
-        if (mr_unlikely(state->blocked || claim->ring->dead)) {
-            state->numbers.next++;
-            if (slots != NULL)
-                note_sequence(&slots[i], sequence);
-            i++;
-            mr_backlog_commit(producer, claim, sequence);
-            claim = mr_claim_at(producer, ++ordinal);
-            continue;
-        }
-        if (mr_unlikely(claim->ring != run.ring || claim->position != run.end)) {
-            show(producer, &run);
-            run = (struct run){.ring = claim->ring, .from = claim->position, .end = claim->position};
-        }
-        uint64_t wire = state->numbers.next_wire;
+        uint64_t way = slots[i].internal[0], position = slots[i].internal[1];
         uint32_t first = i;
+        struct mr_producer_partition *state = &producer->partition[way_partition(way)];
+        struct mr_client_ring *ring = state->ring;
+        if (mr_unlikely(ring == NULL || ring->number != way_ring(way) || state->blocked)) {
+            show(producer, run);
+            run.ring = NULL;
+            commit_apart(producer, &slots[i++]);
+            continue;
+        }
+        if (mr_unlikely(ring != run.ring || position != run.end)) {
+            show(producer, run);
+            run = (struct run){.ring = ring, .from = position, .end = position};
+        }
+        uint64_t sequence = state->numbers.next, wire = state->numbers.next_wire;
         do { /* the usual case: all of them */
-            mr_ring_stage(&run.ring->ring, claim->position, claim->word, wire++);
-            if (slots != NULL)
-                note_sequence(&slots[i], sequence);
-            sequence++;
-            i++;
-            run.end += mr_frame_length(claim->word);
-            claim = mr_claim_at(producer, ++ordinal);
-        } while (i < count && claim->partition == partition && claim->ring == run.ring && claim->position == run.end);
+            uint8_t *frame = mr_ring_at(&ring->ring, run.end);
+            mr_ring_stage(frame, wire++);
+            slots[i++].sequence = sequence++;
+            run.end += mr_ring_frame_bytes(frame);
+        } while (i < count && slots[i].internal[0] == way && slots[i].internal[1] == run.end);
         state->numbers.next = sequence;
         state->numbers.next_wire = wire;
         state->in_rings += i - first;
     }
-    show(producer, &run);
-    settle_claims(producer, ordinal);
+    show(producer, run);
+}
+
+/* The ring of a slot that describes an open claim of this producer; NULL: it was committed or aborted, or never was one. */
+static MR_COLD struct mr_client_ring *ring_of_open(const struct millrace_producer *producer, const struct millrace_slot *slot)
+{
+    struct mr_client_ring *ring = mr_client_ring_of(producer->client, way_ring(slot->internal[0]));
+    uint64_t position = slot->internal[1];
+
+    if (way_partition(slot->internal[0]) >= producer->partition_count || ring == NULL || position < ring->ring.committed ||
+        position >= ring->ring.tail || position % MR_FRAME_ALIGN != 0)
+        return NULL;
+    const uint8_t *frame = mr_ring_at(&ring->ring, position);
+    return mr_ring_is_open(frame) && mr_ring_owner(frame) == producer->owner ? ring : NULL;
+}
+
+/* Is this claim open, and the oldest of its partition but for the slots before it in the call? */
+static MR_COLD bool is_next(const struct millrace_producer *producer, const struct millrace_slot *slots, uint32_t index)
+{
+    const struct millrace_slot *slot = &slots[index];
+    const struct mr_client_ring *ring = ring_of_open(producer, slot);
+    uint32_t bytes, before = 0;
+
+    if (ring == NULL)
+        return false;
+    uint32_t handle = mr_frame_handle(mr_ring_word(mr_ring_at(&ring->ring, slot->internal[1])));
+    for (uint64_t position = ring->ring.committed; position < slot->internal[1]; position += bytes) {
+        const uint8_t *frame = mr_ring_at(&ring->ring, position);
+        bytes = mr_ring_frame_bytes(frame);
+        if (bytes == 0)
+            return false;
+        before += mr_ring_is_open(frame) && mr_ring_owner(frame) == producer->owner && mr_frame_handle(mr_ring_word(frame)) == handle;
+    }
+    for (uint32_t i = 0; i < index; i++) {
+        if (slots[i].internal[0] == slot->internal[0] && slots[i].internal[1] >= slot->internal[1])
+            return false;
+        before -= slots[i].internal[0] == slot->internal[0];
+    }
+    return before == 0;
+}
+
+/* Are these open, and the oldest of their partitions? Those that follow each other from where their ring's open claims begin are; for others
+ * somebody has to look. */
+static inline bool are_next(const struct millrace_producer *producer, const struct millrace_slot *slots, uint32_t count)
+{
+    const struct mr_client_ring *ring = NULL;
+    uint64_t way = UINT64_MAX, end = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t position = slots[i].internal[1];
+        if (mr_unlikely(slots[i].internal[0] != way || position != end)) {
+            bool follows = ring != NULL && position == end && way_ring(slots[i].internal[0]) == ring->number;
+            way = slots[i].internal[0];
+            if (way_partition(way) >= producer->partition_count)
+                return false;
+            if (!follows)
+                ring = producer->partition[way_partition(way)].ring;
+            if (!follows && (ring == NULL || ring->number != way_ring(way) || position != ring->ring.committed || position == ring->ring.tail)) {
+                if (!is_next(producer, slots, i))
+                    return false;
+                ring = NULL;
+                way = UINT64_MAX;
+                continue;
+            }
+        }
+        const uint8_t *frame = mr_ring_at(&ring->ring, position);
+        if (mr_unlikely(!mr_ring_is_open(frame)))
+            return false;
+        end = position + mr_ring_frame_bytes(frame);
+    }
+    return true;
 }
 
 MR_CLIENT_EXPORT MR_HOT int millrace_producer_commit(struct millrace_producer *producer, struct millrace_slot *slots, uint32_t count)
 {
-    uint64_t ordinal = producer->claim_first;
-
-    for (uint32_t i = 0; i < count; i++, ordinal++) {
-        while (ordinal < producer->claim_next && mr_unlikely(mr_claim_at(producer, ordinal)->ring == NULL))
-            ordinal++;
-        if (mr_unlikely(ordinal >= producer->claim_next || slots[i].internal[0] != ordinal))
-            return -EINVAL;
-    }
-    if (count > 0)
-        commit_oldest(producer, slots, count);
+    if (mr_unlikely(!are_next(producer, slots, count)))
+        return -EINVAL;
+    commit_slots(producer, slots, count);
     return (int)count;
-}
-
-static void abort_claim(struct millrace_producer *producer, struct mr_claim *claim)
-{
-    struct mr_client_ring *ring = claim->ring;
-
-    claim->ring = NULL;
-    if (ring->dead)
-        mr_client_drop_claim(producer->client, ring);
-    else if (mr_ring_abort(&ring->ring, claim->position, mr_frame_length(claim->word)))
-        mr_client_wake(producer->client, ring); /* others' frames stood behind it */
-}
-
-static void trim_claims(struct millrace_producer *producer)
-{
-    while (producer->claim_next > producer->claim_first && mr_claim_at(producer, producer->claim_next - 1)->ring == NULL)
-        producer->claim_next--;
-    uint64_t first = producer->claim_first;
-    while (first < producer->claim_next && mr_claim_at(producer, first)->ring == NULL)
-        first++;
-    settle_claims(producer, first);
 }
 
 MR_CLIENT_EXPORT void millrace_producer_abort(struct millrace_producer *producer, struct millrace_slot *slots, uint32_t count)
 {
     for (uint32_t i = count; i > 0; i--) { /* the last first: so their space comes back whole */
-        uint64_t ordinal = slots[i - 1].internal[0];
+        struct mr_client_ring *ring = ring_of_open(producer, &slots[i - 1]);
+        if (ring != NULL) /* else it was aborted or committed already */
+            mr_client_abort_claim(producer->client, ring, slots[i - 1].internal[1]);
         slots[i - 1].internal[0] = UINT64_MAX;
-        if (ordinal < producer->claim_first || ordinal >= producer->claim_next || mr_claim_at(producer, ordinal)->ring == NULL)
-            continue; /* not open: aborted or committed already */
-        abort_claim(producer, mr_claim_at(producer, ordinal));
     }
-    trim_claims(producer);
 }
 
 MR_CLIENT_EXPORT MR_HOT int millrace_producer_publish(struct millrace_producer *producer, const struct millrace_record *records,
                                                       uint32_t count)
 {
-    uint32_t taken = 0;
+    struct millrace_slot slots[PUBLISH_MAX];
+    uint32_t taken = 0, open = 0;
     int error = 0;
 
-    if (mr_unlikely(producer->claim_first != producer->claim_next))
+    if (mr_unlikely(mr_client_has_open(producer->client, producer->owner)))
         return -EINVAL; /* these would be committed before claims that are older */
     for (; taken < count; taken++) {
         const struct millrace_record *given = &records[taken];
@@ -376,17 +437,18 @@ MR_CLIENT_EXPORT MR_HOT int millrace_producer_publish(struct millrace_producer *
                                 .partition = given->partition,
                                 .timestamp_ms = given->timestamp_ms,
                                 .is_null = given->value == NULL};
-        uint8_t *value = claim_record(producer, &record, &error);
+        uint8_t *value = claim_record(producer, &record, &slots[open], &error);
         if (mr_unlikely(value == NULL))
             break;
         if (record.value_bytes > 0)
             memcpy(value, given->value, record.value_bytes);
+        if (++open == PUBLISH_MAX) {
+            commit_slots(producer, slots, open);
+            open = 0;
+        }
     }
-    if (taken > 0) {
-        commit_oldest(producer, NULL, taken);
-        return (int)taken;
-    }
-    return count == 0 ? 0 : error;
+    commit_slots(producer, slots, open);
+    return taken > 0 || count == 0 ? (int)taken : error;
 }
 
 MR_CLIENT_EXPORT uint64_t millrace_producer_pending(const struct millrace_producer *producer)

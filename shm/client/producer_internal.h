@@ -18,23 +18,18 @@
  *     there and sent in order: none of them was appended, and none can be under its old number.
  * P2  After the death of a daemon nobody knows what it appended: frames keep their wire numbers, and the log tells duplicates by them.
  * P3  pending = in_rings + refused + backlog_count, summed over the partitions.
- * P4  Settled is known here, by number; what the daemon says is released is only memory. */
+ * P4  Settled is known here, by number; what the daemon says is released is only memory.
+ * P5  An open claim is described by its slot, which is the caller's: the number of its ring and its partition in internal[0], its position in the
+ *     ring in internal[1]; and by its frame, which is marked as open and as this producer's (ring.h). A list of claims here would cost each
+ *     record three stores. */
 #ifndef MR_PRODUCER_INTERNAL_H
 #define MR_PRODUCER_INTERNAL_H
 
 #include "shm/abi/head.h"
 #include "shm/client/client_internal.h"
 
-#define MR_CLAIMS_MAX      4096u /* open at a time, a power of two */
 #define MR_ACKS_KEPT       4096u /* uncollected; behind it completions stay in their rings */
-#define MR_ROUND_ROBIN_RUN 64u   /* keyless records in a row to one partition */
-
-struct mr_claim {
-    struct mr_client_ring *ring; /* NULL: aborted, to be skipped */
-    uint64_t position;
-    uint64_t word;
-    uint64_t partition;
-};
+#define MR_ROUND_ROBIN_BYTES 8192u /* of ring, between two turns of keyless records to the next partition */
 
 struct mr_backlog_entry {
     struct mr_backlog_entry *next;
@@ -86,12 +81,11 @@ struct millrace_producer {
     struct mr_producer_partition *partition;
     uint32_t partition_count;
     uint32_t record_bytes_max;
-    struct mr_claim *claim;           /* [MR_CLAIMS_MAX] */
-    uint64_t claim_first, claim_next; /* ordinals of open claims */
-    uint64_t claim_base;              /* ordinal at index 0; moved when none is open, so that the same few entries stay in the cache */
+    uint32_t current; /* round robin */
+    uint64_t turn_at; /* with the claim at this position of its ring the next partition begins */
+    uint64_t owner;   /* P5: names this producer among its client's */
     uint64_t pending;
     uint64_t backlog_count;     /* of all partitions */
-    uint32_t current, run_left; /* round robin */
     bool lost;                  /* the daemon does not take us back */
     uint64_t failed;            /* records, since the last flush */
 
@@ -115,11 +109,6 @@ struct millrace_producer {
 static inline const struct mr_head_partition *mr_head_partition_at(const struct mr_head *head, uint32_t partition)
 {
     return (const struct mr_head_partition *)(const void *)((const uint8_t *)head + MR_HEAD_PARTITIONS_POSITION) + partition;
-}
-
-static inline struct mr_claim *mr_claim_at(const struct millrace_producer *producer, uint64_t ordinal)
-{
-    return &producer->claim[(ordinal - producer->claim_base) & (MR_CLAIMS_MAX - 1)];
 }
 
 /* head.c, also for consumers */
@@ -154,7 +143,8 @@ void mr_producer_tell(struct millrace_producer *producer, uint32_t partition, ui
 /* backlog.c */
 
 /** A committed claim of a blocked partition or a dead ring goes into the backlog, its space back. */
-void mr_backlog_commit(struct millrace_producer *producer, const struct mr_claim *claim, uint64_t sequence) MR_COLD;
+void mr_backlog_commit(struct millrace_producer *producer, struct mr_client_ring *ring, uint64_t position, uint32_t partition,
+                       uint64_t sequence) MR_COLD;
 
 /** A frame was answered with NOT_OWNER or OUT_OF_ORDER. */
 void mr_backlog_refused(struct millrace_producer *producer, uint32_t partition, const struct mr_completion *completion) MR_COLD;

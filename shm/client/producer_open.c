@@ -32,6 +32,9 @@ static int take_options(struct millrace_producer *producer, const struct millrac
     }
     if (options.acks != MILLRACE_ACKS_RING && options.acks != MILLRACE_ACKS_LEADER && options.acks != MILLRACE_ACKS_ALL)
         return mr_err(err, EINVAL, "options.acks is %d: MILLRACE_ACKS_RING, _LEADER and _ALL are allowed", (int)options.acks);
+    if (options.first_sequence > INT64_MAX)
+        return mr_err(err, EINVAL, "options.first_sequence is %llu: it may be at most 2^63 - 1, so that it can count on",
+                      (unsigned long long)options.first_sequence);
     uint64_t frame_bytes = mr_align_up((uint64_t)options.record_bytes_max + MR_FRAME_HEADER_BYTES + sizeof(struct mr_frame_record), 8);
     uint64_t ring_bytes = options.ring_bytes != 0 ? options.ring_bytes : mr_max_u64(4 * (uint64_t)options.record_bytes_max, 256u << 10);
     ring_bytes = mr_max_u64(ring_bytes, 2 * frame_bytes);
@@ -43,7 +46,6 @@ static int take_options(struct millrace_producer *producer, const struct millrac
     producer->acks_wanted = options.acks;
     producer->idempotent = options.idempotent != 0;
     producer->partition = NULL;
-    producer->claim_base = 0;
     producer->head = NULL;
     producer->producer_id = -1;
     return 0;
@@ -99,7 +101,6 @@ static void free_producer(struct millrace_producer *producer)
     }
     mr_head_unmap(producer->head, producer->head_bytes);
     free(producer->partition);
-    free(producer->claim);
     free(producer->acks);
     free(producer);
 }
@@ -133,10 +134,9 @@ MR_CLIENT_EXPORT int millrace_producer_open(struct millrace_producer **result, s
     producer->partition_count = reply.producer_opened.partition_count;
     producer->topic_id = reply.producer_opened.topic_id;
     producer->partition = calloc(producer->partition_count, sizeof *producer->partition);
-    producer->claim = calloc(MR_CLAIMS_MAX, sizeof *producer->claim);
     producer->ack_room = MR_ACKS_KEPT;
     producer->acks = calloc(producer->ack_room, sizeof *producer->acks);
-    if (producer->partition == NULL || producer->claim == NULL || producer->acks == NULL) {
+    if (producer->partition == NULL || producer->acks == NULL) {
         rc = mr_err(err, ENOMEM, "no memory for a producer of %u partitions", producer->partition_count);
         goto failed;
     }
@@ -146,7 +146,7 @@ MR_CLIENT_EXPORT int millrace_producer_open(struct millrace_producer **result, s
         producer->partition[p].accepted_end = first_sequence;
     }
     find_rings(producer);
-    producer->run_left = MR_ROUND_ROBIN_RUN;
+    producer->owner = client->owner_next++;
     producer->next = client->producers;
     client->producers = producer;
     *result = producer;
@@ -161,15 +161,7 @@ MR_CLIENT_EXPORT void millrace_producer_close(struct millrace_producer *producer
     if (producer == NULL)
         return;
     struct millrace_client *client = producer->client;
-    for (uint64_t ordinal = producer->claim_next; ordinal > producer->claim_first; ordinal--) {
-        struct mr_claim *claim = mr_claim_at(producer, ordinal - 1);
-        if (claim->ring == NULL)
-            continue;
-        if (claim->ring->dead)
-            mr_client_drop_claim(client, claim->ring);
-        else if (mr_ring_abort(&claim->ring->ring, claim->position, mr_frame_length(claim->word)))
-            mr_client_wake(client, claim->ring);
-    }
+    mr_client_abort_owner(client, producer->owner);
     for (uint32_t p = 0; p < producer->partition_count; p++)
         if (producer->partition[p].refused > 0)
             client->held--; /* its refused frames are nobody's now */

@@ -14,6 +14,9 @@ int mr_client_add_ring(struct millrace_client *client, const struct mr_message_r
         return -ENOMEM;
     ring->shape = message->shape;
     ring->reactor = message->reactor;
+    do /* 2^16 rings later a number comes round: not to one whose claims are still open */
+        ring->number = client->ring_number_next++ & ((1u << MR_CLIENT_RING_BITS) - 1);
+    while (mr_client_ring_of(client, ring->number) != NULL);
     ring->bytes = mr_ring_bytes(message->shape);
     ring->memory = mmap(NULL, ring->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
     if (ring->memory == MAP_FAILED) {
@@ -33,7 +36,32 @@ void mr_client_free_ring(struct mr_client_ring *ring)
     free(ring);
 }
 
-void mr_client_drop_claim(struct millrace_client *client, struct mr_client_ring *ring)
+struct mr_client_ring *mr_client_ring_of(const struct millrace_client *client, uint32_t number)
+{
+    for (struct mr_client_ring *ring = client->rings; ring != NULL; ring = ring->next)
+        if (ring->number == number)
+            return ring;
+    for (struct mr_client_ring *ring = client->dead_rings; ring != NULL; ring = ring->next)
+        if (ring->number == number)
+            return ring;
+    return NULL;
+}
+
+void mr_client_count_claims(struct mr_client_ring *ring)
+{
+    uint32_t bytes;
+
+    for (uint64_t position = ring->ring.committed; position < ring->ring.tail; position += bytes) {
+        const uint8_t *frame = mr_ring_at(&ring->ring, position);
+        bytes = mr_ring_frame_bytes(frame);
+        if (bytes == 0)
+            break;
+        ring->open_claims += mr_ring_is_open(frame);
+    }
+}
+
+/* C2 */
+static void drop_claim(struct millrace_client *client, struct mr_client_ring *ring)
 {
     mr_assert(ring->dead && ring->open_claims > 0);
     if (--ring->open_claims > 0)
@@ -43,6 +71,64 @@ void mr_client_drop_claim(struct millrace_client *client, struct mr_client_ring 
         at = &(*at)->next;
     *at = ring->next;
     mr_client_free_ring(ring);
+}
+
+void mr_client_abort_claim(struct millrace_client *client, struct mr_client_ring *ring, uint64_t position)
+{
+    uint32_t bytes = mr_ring_frame_bytes(mr_ring_at(&ring->ring, position));
+
+    if (ring->dead) {
+        mr_ring_pad(&ring->ring, position, bytes);
+        drop_claim(client, ring);
+    } else if (mr_ring_abort(&ring->ring, position, bytes)) {
+        mr_client_wake(client, ring);
+    }
+}
+
+/* The oldest open claim of an owner. @return false: there is none. */
+static MR_COLD bool find_open(const struct mr_client_ring *ring, uint64_t owner, uint64_t *position)
+{
+    uint32_t bytes;
+
+    for (uint64_t at = ring->ring.committed; at < ring->ring.tail; at += bytes) {
+        const uint8_t *frame = mr_ring_at(&ring->ring, at);
+        bytes = mr_ring_frame_bytes(frame);
+        if (bytes == 0)
+            break;
+        if (mr_ring_is_open(frame) && mr_ring_owner(frame) == owner) {
+            *position = at;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool mr_client_has_open(const struct millrace_client *client, uint64_t owner)
+{
+    uint64_t position;
+
+    for (const struct mr_client_ring *ring = client->rings; ring != NULL; ring = ring->next)
+        if (mr_unlikely(ring->ring.committed != ring->ring.tail) && find_open(ring, owner, &position))
+            return true;
+    for (const struct mr_client_ring *ring = client->dead_rings; ring != NULL; ring = ring->next)
+        if (find_open(ring, owner, &position))
+            return true;
+    return false;
+}
+
+void mr_client_abort_owner(struct millrace_client *client, uint64_t owner)
+{
+    struct mr_client_ring *next;
+    uint64_t position;
+
+    for (struct mr_client_ring *ring = client->rings; ring != NULL; ring = ring->next)
+        while (find_open(ring, owner, &position))
+            mr_client_abort_claim(client, ring, position);
+    for (struct mr_client_ring *ring = client->dead_rings; ring != NULL; ring = next) {
+        next = ring->next;
+        for (uint32_t left = ring->open_claims; left > 0 && find_open(ring, owner, &position); left--)
+            mr_client_abort_claim(client, ring, position); /* with its last claim the ring goes */
+    }
 }
 
 uint32_t mr_client_poll(struct millrace_client *client, bool want_space)

@@ -35,27 +35,26 @@ void mr_ring_producer_init(struct mr_ring_producer *ring, void *memory, struct m
 }
 
 /* The end of a lap, or of the free space. */
-bool mr_ring_claim_slow(struct mr_ring_producer *ring, uint32_t frame_bytes, uint64_t *position)
+uint8_t *mr_ring_claim_slow(struct mr_ring_producer *ring, uint64_t word, uint64_t owner)
 {
     uint64_t free_end = ring->free_from + ring->mask + 1;
     uint64_t left = ring->mask + 1 - (ring->tail & ring->mask);
     uint64_t tail = ring->tail;
+    uint64_t frame_bytes = mr_frame_length(word);
 
     producer_set_limit(ring); /* a new lap may have begun exactly at the tail */
     if (frame_bytes <= left) {
         if (tail + frame_bytes > ring->limit)
-            return false;
+            return NULL;
     } else {
         if (tail + left + frame_bytes > free_end)
-            return false;
+            return NULL;
         mr_ring_pad(ring, tail, (uint32_t)left); /* R2; shown with the frame behind it */
         tail += left;
     }
-    mr_ring_open(ring, tail, frame_bytes);
     ring->tail = tail + frame_bytes;
     producer_set_limit(ring);
-    *position = tail;
-    return true;
+    return mr_ring_open(ring, tail, word, owner);
 }
 
 bool mr_ring_abort(struct mr_ring_producer *ring, uint64_t position, uint32_t frame_bytes)

@@ -7,7 +7,9 @@
  *      released          committed               tail
  *         |  frames, pads        | claims, pads       | free ...
  *
- * Client:   claim -> (fill) -> stage* -> publish        or  -> abort
+ * Client:   claim -> (fill) -> stage* -> publish        or  -> abort       A claim writes the frame's word, a stage its sequence: two stores a
+ *           record. They are counted because they bound this end: a core retires one a cycle, and only as many lines come from the other
+ *           core at a time as its store queue spans (docs/design.md). Asking for lines ahead changes nothing: they are here, but shared.
  * Reactor:  peek -> consume* -> ... -> complete -> release
  *
  * R1  The reactor never looks at a line at or above `committed`, not even ahead of time: the client is writing there, and each look would take
@@ -15,7 +17,7 @@
  *     loads of frames to come cost up to two thirds of the throughput: docs/design.md.)
  * R2  A frame never straddles the end: a pad fills up. A frame is at most half a ring, so it always fits into an empty one.
  * R3  Frames show themselves in the order of their claims, whatever the order of commits and aborts: `committed` stops at the oldest open
- *     claim. Until then the words tell: 0 open, else committed or a pad. Only this end walks them so.
+ *     claim. An open claim has a mark and its owner where its sequence will be. Only this end looks for that.
  * R4  The client reuses space only below `released` as this end has accepted it (mr_ring_producer_free), which it does when it has dealt
  *     with the completions of all frames below: a refused frame is still there to be sent again.
  * R5  The reactor trusts nothing it reads: each word and index is loaded once, the copy is checked, and only the copy is used.
@@ -36,7 +38,6 @@
 
 #define MR_RING_WORD_BYTES     8u
 #define MR_RING_PADS_MAX       64u  /* skipped in one peek; what is behind them comes with the next */
-#define MR_RING_AHEAD_BYTES    1024u /* how far a claim asks for lines to write: the reactor has read them, they come from its core */
 #define MR_RING_PREFETCH_BYTES 512u /* how far peek asks ahead: some frames' worth of latency */
 
 /** True if both sizes are powers of two within the bounds of the ABI, so that positions can be masked. */
@@ -73,15 +74,53 @@ static inline uint32_t mr_ring_frame_bytes_max(uint32_t submission_bytes)
     return submission_bytes / 2;
 }
 
-bool mr_ring_claim_slow(struct mr_ring_producer *ring, uint32_t frame_bytes, uint64_t *position) MR_COLD;
-
-/* An open claim: its word is 0, its second word says how long it is. */
-static inline void mr_ring_open(struct mr_ring_producer *ring, uint64_t position, uint32_t frame_bytes)
+/** The word of a frame, a pad or a claim of the client's own ring. */
+static inline uint64_t mr_ring_word(const uint8_t *frame)
 {
-    uint64_t *word = (uint64_t *)(void *)mr_ring_at(ring, position);
+    uint64_t word;
 
-    word[0] = 0;
-    word[1] = frame_bytes;
+    memcpy(&word, frame, sizeof word);
+    return word;
+}
+
+/** Bytes to the next one. */
+static inline uint32_t mr_ring_frame_bytes(const uint8_t *frame)
+{
+    return mr_frame_length(mr_ring_word(frame));
+}
+
+/** Of what is no pad (which may be no longer than its word): the sequence, or what stands in its place. */
+static inline uint64_t mr_ring_second(const uint8_t *frame)
+{
+    uint64_t second;
+
+    memcpy(&second, frame + MR_RING_WORD_BYTES, sizeof second);
+    return second;
+}
+
+/* Where a sequence will be, as long as the claim is open: no sequence comes near it. */
+#define MR_RING_OPEN_MARK  (0xffffull << 48)
+#define MR_RING_OWNER_MASK ((1ull << 48) - 1)
+
+static inline bool mr_ring_is_open(const uint8_t *frame)
+{
+    return mr_frame_kind(mr_ring_word(frame)) != MR_FRAME_PAD && mr_ring_second(frame) >= MR_RING_OPEN_MARK;
+}
+
+/** Of an open claim. */
+static inline uint64_t mr_ring_owner(const uint8_t *frame)
+{
+    return mr_ring_second(frame) & MR_RING_OWNER_MASK;
+}
+
+uint8_t *mr_ring_claim_slow(struct mr_ring_producer *ring, uint64_t word, uint64_t owner) MR_COLD;
+
+static inline uint8_t *mr_ring_open(struct mr_ring_producer *ring, uint64_t position, uint64_t word, uint64_t owner)
+{
+    uint8_t *frame = mr_ring_at(ring, position);
+
+    mr_store_pair(frame, word, MR_RING_OPEN_MARK | owner);
+    return frame;
 }
 
 /** Make a claim, or a frame that nobody looks at any more, into something to skip. */
@@ -91,33 +130,38 @@ static inline void mr_ring_pad(struct mr_ring_producer *ring, uint64_t position,
 }
 
 /**
- * Claim space for a frame. Its word is 0; its second word holds frame_bytes until the commit, so that open claims can be walked over.
- * @param frame_bytes a multiple of 8, at least 16, at most mr_ring_frame_bytes_max()
- * @return false: no room; mr_ring_producer_free() may make some. Hot.
+ * As mr_ring_claim(), but NULL also at the end of a lap: nothing is called, so that who tries this first needs no stack. Hot.
  */
-MR_HOT static inline bool mr_ring_claim(struct mr_ring_producer *ring, uint32_t frame_bytes, uint64_t *position)
+MR_HOT static inline uint8_t *mr_ring_claim_here(struct mr_ring_producer *ring, uint64_t word, uint64_t owner)
 {
     uint64_t tail = ring->tail;
-    uint64_t end = tail + frame_bytes;
+    uint64_t end = tail + mr_frame_length(word);
 
-    mr_check(frame_bytes % MR_FRAME_ALIGN == 0 && frame_bytes >= MR_FRAME_HEADER_BYTES && frame_bytes <= (ring->mask + 1) / 2);
+    mr_check(mr_frame_length(word) % MR_FRAME_ALIGN == 0 && mr_frame_length(word) >= MR_FRAME_HEADER_BYTES &&
+             mr_frame_length(word) <= (ring->mask + 1) / 2);
     if (mr_unlikely(end > ring->limit))
-        return mr_ring_claim_slow(ring, frame_bytes, position);
-    mr_prefetch_write(mr_ring_at(ring, tail + MR_RING_AHEAD_BYTES)); /* both ends: no line of small frames is left out */
-    mr_prefetch_write(mr_ring_at(ring, end + MR_RING_AHEAD_BYTES));
-    mr_ring_open(ring, tail, frame_bytes);
+        return NULL;
     ring->tail = end;
-    *position = tail;
-    return true;
+    return mr_ring_open(ring, tail, word, owner);
 }
 
-/** Write a frame's word and sequence: committed, and shown with the next publish. Hot. */
-static inline void mr_ring_stage(struct mr_ring_producer *ring, uint64_t position, uint64_t word, uint64_t sequence)
+/**
+ * Claim space for a frame; it ends at ring->tail.
+ * @param word  the frame's; its length is a multiple of 8, at least 16, at most mr_ring_frame_bytes_max()
+ * @param owner below 2^48, for mr_ring_owner()
+ * @return the frame in memory; NULL: no room; mr_ring_producer_free() may make some
+ */
+static inline uint8_t *mr_ring_claim(struct mr_ring_producer *ring, uint64_t word, uint64_t owner)
 {
-    uint64_t *at = (uint64_t *)(void *)mr_ring_at(ring, position);
+    uint8_t *frame = mr_ring_claim_here(ring, word, owner);
+    return mr_likely(frame != NULL) ? frame : mr_ring_claim_slow(ring, word, owner);
+}
 
-    at[0] = word;
-    at[1] = sequence;
+/** Give a claimed frame its sequence: committed, and shown with the next publish. Hot. */
+static inline void mr_ring_stage(uint8_t *frame, uint64_t sequence)
+{
+    mr_check(sequence < MR_RING_OPEN_MARK);
+    memcpy(frame + MR_RING_WORD_BYTES, &sequence, sizeof sequence);
 }
 
 /**
@@ -130,10 +174,11 @@ static inline bool mr_ring_publish(struct mr_ring_producer *ring, uint64_t from,
     uint64_t committed = ring->committed == from ? end : ring->committed;
 
     while (mr_unlikely(committed < ring->tail)) { /* claims of others behind it, or in front */
-        uint64_t word = *(const uint64_t *)(const void *)mr_ring_at(ring, committed);
-        if (word == 0 || mr_frame_length(word) == 0) /* 0: overwritten by a bug of this program; not for ever */
+        const uint8_t *frame = mr_ring_at(ring, committed);
+        uint32_t bytes = mr_ring_frame_bytes(frame);
+        if (bytes == 0 || mr_ring_is_open(frame)) /* 0: overwritten by a bug of this program; not for ever */
             break;
-        committed += mr_frame_length(word);
+        committed += bytes;
     }
     if (mr_unlikely(committed == ring->committed))
         return false;
@@ -189,18 +234,6 @@ static inline void mr_ring_heard(struct mr_ring_producer *ring)
         ring->completion_told = ring->completion_next;
         mr_store_release(&ring->client->completion_head, ring->completion_next); /* H */
     }
-}
-
-/**
- * The frame at a position of the client's own ring: the bytes to the next one. Walks committed frames, pads and open claims.
- * @param word its word, 0 for an open claim
- */
-static inline uint32_t mr_ring_walk(const struct mr_ring_producer *ring, uint64_t position, uint64_t *word)
-{
-    const uint64_t *at = (const uint64_t *)(const void *)mr_ring_at(ring, position);
-
-    *word = at[0];
-    return *word != 0 ? mr_frame_length(*word) : (uint32_t)at[1];
 }
 
 /* --------------------------------------------------------------------------------------------- reactor end, one thread */

@@ -98,11 +98,18 @@ static void run(uint64_t seed)
             memmove(&slot_value[k], &slot_value[k + 1], (open - k - 1) * sizeof slot_value[0]);
             open--;
         } else if (what < 90 && open > 0) {
-            uint32_t count = 1 + (uint32_t)mr_random_below(&random, open);
-            if (open > 1 && mr_random_chance(&random, 1, 20))
-                fake_must(millrace_producer_commit(producer, &slot[1], 1) == -EINVAL); /* not the oldest */
-            fake_must(millrace_producer_commit(producer, slot, count) == (int)count);
-            for (uint32_t i = 0; i < count; i++) {
+            uint32_t first = 0, count = 1 + (uint32_t)mr_random_below(&random, open);
+            if (open > 1 && mr_random_chance(&random, 1, 5)) { /* any one: in order if none of its partition is older */
+                first = 1 + (uint32_t)mr_random_below(&random, open - 1);
+                count = 1;
+            }
+            bool in_order = true;
+            for (uint32_t i = 0; i < first; i++)
+                in_order &= slot[i].partition != slot[first].partition;
+            fake_must(millrace_producer_commit(producer, &slot[first], count) == (in_order ? (int)count : -EINVAL));
+            if (!in_order)
+                continue;
+            for (uint32_t i = first; i < first + count; i++) {
                 uint32_t p = (uint32_t)slot[i].partition;
                 fake_must(slot[i].sequence == first_sequence + sent[p].count); /* contiguous, in claim order: aborts leave no gap */
                 sent[p].value[sent[p].count] = slot_value[i];
@@ -111,9 +118,11 @@ static void run(uint64_t seed)
                 if (sent[p].count == RECORDS)
                     committed = RECORDS;
             }
+            fake_must(millrace_producer_commit(producer, &slot[first], count) == -EINVAL); /* not twice */
+            fake_must(millrace_producer_publish(producer, NULL, 0) == (open > count ? -EINVAL : 0));
             open -= count;
-            memmove(slot, slot + count, open * sizeof slot[0]);
-            memmove(slot_value, slot_value + count, open * sizeof slot_value[0]);
+            memmove(slot + first, slot + first + count, (open - first) * sizeof slot[0]);
+            memmove(slot_value + first, slot_value + first + count, (open - first) * sizeof slot_value[0]);
         } else {
             take(producer);
         }

@@ -53,7 +53,11 @@ int main(void)
             uint32_t bytes = 16 + 8 * (uint32_t)mr_random_below(&random, mr_random_chance(&random, 1, 20) ? 63 : 8);
             struct model_claim *c = &claim[next % CLAIMS_MAX];
             uint64_t tail = client.tail;
-            if (mr_ring_claim(&client, bytes, &c->position)) {
+            uint8_t *frame = mr_ring_claim(&client, mr_frame_word(bytes, MR_FRAME_VALUE, 0, (uint32_t)next & 0xffff), 5);
+            if (frame != NULL) {
+                c->position = client.tail - bytes;
+                must(frame == mr_ring_at(&client, c->position));
+                must(mr_ring_is_open(frame) && mr_ring_owner(frame) == 5 && mr_ring_frame_bytes(frame) == bytes);
                 must(c->position == tail || (c->position % 1024 == 0 && c->position - tail < bytes));
                 must(c->position % 1024 + bytes <= 1024);
                 must(c->position + bytes <= client.free_from + 1024);
@@ -81,7 +85,8 @@ int main(void)
                         next--; /* given back */
                 } else {
                     c->number = number++;
-                    mr_ring_stage(&client, c->position, mr_frame_word(c->bytes, MR_FRAME_VALUE, 0, (uint32_t)k & 0xffff), c->number);
+                    mr_ring_stage(mr_ring_at(&client, c->position), c->number);
+                    must(!mr_ring_is_open(mr_ring_at(&client, c->position)));
                     mr_ring_publish(&client, c->position, mr_random_chance(&random, 1, 2) ? c->position + c->bytes : c->position);
                     c->fate = COMMITTED;
                 }

@@ -291,10 +291,12 @@ static uint32_t some_ring(const struct raw_client *client)
 void raw_frame(struct raw_client *client, uint64_t word, uint32_t bytes, uint64_t sequence)
 {
     struct mr_ring_producer *ring = &client->ring[some_ring(client)].end;
-    uint64_t position, one = 1;
-    assert_true(mr_ring_claim(ring, bytes, &position));
-    mr_ring_stage(ring, position, word, sequence);
-    mr_ring_publish(ring, position, position + bytes);
+    uint64_t one = 1;
+    uint8_t *frame = mr_ring_claim(ring, mr_frame_word(bytes, MR_FRAME_VALUE, 0, 0), 0);
+    assert_non_null(frame);
+    mr_ring_stage(frame, sequence);
+    memcpy(frame, &word, sizeof word); /* whatever it says */
+    mr_ring_publish(ring, ring->tail - bytes, ring->tail);
     assert_int_equal(write(client->doorbell, &one, sizeof one), sizeof one);
 }
 

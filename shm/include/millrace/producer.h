@@ -110,7 +110,8 @@ int millrace_producer_open(struct millrace_producer **producer, struct millrace_
                            const struct millrace_producer_options *options, struct millrace_error *err);
 
 /**
- * Claim space for one record in place. Never blocks, no system call. Several claims may be open; commit them in claim order.
+ * Claim space for one record in place. Never blocks, no system call. Several claims may be open; those of one partition are
+ * committed in claim order.
  * @param options NULL: no key, any partition, time of arrival
  * @return 0; -EAGAIN (ring full, or the broker is away: poll acks and try again); -EMSGSIZE; -EINVAL; -ENOTCONN (re-attach was given up)
  */
@@ -118,8 +119,8 @@ int millrace_producer_claim(struct millrace_producer *producer, size_t value_byt
                             struct millrace_slot *slot);
 
 /**
- * Publish `count` claimed records, the oldest open claims, in claim order: they become visible to the broker together.
- * @return count; -EINVAL when they are not the oldest open claims in order (nothing is published then)
+ * Publish `count` claimed records, the oldest open claims of their partitions, in claim order: they become visible to the broker together.
+ * @return count; -EINVAL when an older claim of one of their partitions is open, or one of them is not (nothing is published then)
  */
 int millrace_producer_commit(struct millrace_producer *producer, struct millrace_slot *slots, uint32_t count);
 

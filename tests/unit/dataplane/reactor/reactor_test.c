@@ -306,11 +306,11 @@ static void hurry(struct test_ring *ring)
 
 static bool commit(struct test_ring *ring, uint32_t partition)
 {
-    uint64_t position;
-    if (!mr_ring_claim(&ring->end, 32, &position))
+    uint8_t *frame = mr_ring_claim(&ring->end, mr_frame_word(32, MR_FRAME_VALUE, 0, partition), 0);
+    if (frame == NULL)
         return false;
-    mr_ring_stage(&ring->end, position, mr_frame_word(32, MR_FRAME_VALUE, 0, partition), ring->sequence[partition]++);
-    mr_ring_publish(&ring->end, position, position + 32);
+    mr_ring_stage(frame, ring->sequence[partition]++);
+    mr_ring_publish(&ring->end, ring->end.tail - 32, ring->end.tail);
     hurry(ring);
     return true;
 }
@@ -370,21 +370,20 @@ static void records_are_acked_and_their_space_comes_back(void **state)
 static void space_of_aborted_claims_alone_comes_back(void **state)
 {
     struct test_ring *ring = open_ring(0, MR_DURABILITY_LEADER);
-    uint64_t first, second;
     for (uint32_t i = 0; i < 200; i++) { /* 200 pads of 16 KiB in a ring of 1 MiB */
         uint32_t waited = 0;
-        while (!mr_ring_claim(&ring->end, 16u << 10, &first)) {
+        while (mr_ring_claim(&ring->end, mr_frame_word(16u << 10, MR_FRAME_VALUE, 0, 0), 0) == NULL) {
             mr_ring_producer_free(&ring->end, mr_ring_producer_released(&ring->end));
             hurry(ring);
             usleep(100);
             assert_true(++waited < 20000);
         }
-        if (mr_ring_claim(&ring->end, 32, &second)) {
-            mr_ring_abort(&ring->end, first, 16u << 10);
+        uint64_t first = ring->end.tail - (16u << 10);
+        bool two = mr_ring_claim(&ring->end, mr_frame_word(32, MR_FRAME_VALUE, 0, 0), 0) != NULL;
+        uint64_t second = ring->end.tail - 32;
+        mr_ring_abort(&ring->end, first, 16u << 10);
+        if (two)
             mr_ring_abort(&ring->end, second, 32);
-        } else {
-            mr_ring_abort(&ring->end, first, 16u << 10);
-        }
         hurry(ring);
     }
 }

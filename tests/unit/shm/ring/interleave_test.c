@@ -45,18 +45,26 @@ static void setup(void *context)
 }
 
 struct claim {
+    uint8_t *frame;
     uint64_t position;
     uint32_t frame_bytes;
 };
 
+static uint64_t word_of(const struct claim *c)
+{
+    return mr_frame_word(c->frame_bytes, MR_FRAME_VALUE, 0, 7);
+}
+
 static bool claim(struct world *w, struct claim *c, uint32_t frame_bytes)
 {
     c->frame_bytes = frame_bytes;
-    if (!mr_ring_claim(&w->client, frame_bytes, &c->position)) {
+    c->frame = mr_ring_claim(&w->client, word_of(c), 0);
+    if (c->frame == NULL) {
         mr_ring_producer_free(&w->client, mr_ring_producer_released(&w->client));
-        return mr_ring_claim(&w->client, frame_bytes, &c->position);
+        c->frame = mr_ring_claim(&w->client, word_of(c), 0);
     }
-    return true;
+    c->position = w->client.tail - frame_bytes;
+    return c->frame != NULL;
 }
 
 static void fill(struct world *w, const struct claim *c, uint32_t number)
@@ -64,15 +72,10 @@ static void fill(struct world *w, const struct claim *c, uint32_t number)
     memset(mr_ring_at(&w->client, c->position) + MR_FRAME_HEADER_BYTES, (int)number, c->frame_bytes - MR_FRAME_HEADER_BYTES);
 }
 
-static uint64_t word_of(const struct claim *c)
-{
-    return mr_frame_word(c->frame_bytes, MR_FRAME_VALUE, 0, 7);
-}
-
 static void publish(struct world *w, const struct claim *c)
 {
     fill(w, c, w->given);
-    mr_ring_stage(&w->client, c->position, word_of(c), w->given);
+    mr_ring_stage(c->frame, w->given);
     mr_ring_publish(&w->client, c->position, c->position + c->frame_bytes);
     w->given++;
 }
@@ -91,9 +94,9 @@ static void as_a_batch(struct world *w)
     struct claim a, b, c;
     assert_true(claim(w, &a, 24) && claim(w, &b, 24) && claim(w, &c, 24));
     fill(w, &a, 0), fill(w, &b, 1), fill(w, &c, 2);
-    mr_ring_stage(&w->client, a.position, word_of(&a), 0);
-    mr_ring_stage(&w->client, b.position, word_of(&b), 1);
-    mr_ring_stage(&w->client, c.position, word_of(&c), 2);
+    mr_ring_stage(a.frame, 0);
+    mr_ring_stage(b.frame, 1);
+    mr_ring_stage(c.frame, 2);
     bool joined = b.position == a.position + 24 && c.position == b.position + 24;
     mr_ring_publish(&w->client, a.position, joined ? c.position + 24 : a.position); /* a pad may lie between */
     w->given = 3;
@@ -132,10 +135,10 @@ static void commit_against_the_order_of_claims(struct world *w)
     struct claim a, b;
     assert_true(claim(w, &a, 24) && claim(w, &b, 24));
     fill(w, &b, 1);
-    mr_ring_stage(&w->client, b.position, word_of(&b), 1);
+    mr_ring_stage(b.frame, 1);
     mr_ring_publish(&w->client, b.position, b.position + b.frame_bytes);
     fill(w, &a, 0);
-    mr_ring_stage(&w->client, a.position, word_of(&a), 0);
+    mr_ring_stage(a.frame, 0);
     mr_ring_publish(&w->client, a.position, a.position + a.frame_bytes);
     w->given = 2;
 }

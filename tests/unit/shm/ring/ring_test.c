@@ -141,15 +141,17 @@ static void good_frames_before_a_bad_one_are_returned(void **state)
     struct mr_ring_producer client;
     struct mr_ring_consumer reactor;
     struct mr_ring_frame frame[4];
-    uint64_t a, b;
+    uint64_t bad_word = 99;
 
     mr_ring_producer_init(&client, memory, shape);
     mr_ring_consumer_init(&reactor, memory, shape);
-    assert_true(mr_ring_claim(&client, 24, &a));
-    assert_true(mr_ring_claim(&client, 24, &b));
-    mr_ring_stage(&client, b, 99, 1);
-    mr_ring_stage(&client, a, mr_frame_word(24, MR_FRAME_VALUE, 3, 5), 41);
-    mr_ring_publish(&client, a, b + 24);
+    uint8_t *a = mr_ring_claim(&client, mr_frame_word(24, MR_FRAME_VALUE, 3, 5), 0);
+    uint8_t *b = mr_ring_claim(&client, mr_frame_word(24, MR_FRAME_VALUE, 3, 5), 0);
+    assert_true(a != NULL && b != NULL);
+    mr_ring_stage(b, 1);
+    memcpy(b, &bad_word, sizeof bad_word);
+    mr_ring_stage(a, 41);
+    mr_ring_publish(&client, 0, 48);
     assert_int_equal(mr_ring_peek(&reactor, frame, 4), 1);
     assert_int_equal(frame[0].sequence, 41);
     assert_int_equal(mr_frame_trailing(frame[0].word), 3);
@@ -194,23 +196,23 @@ static void claim_returns_full_and_the_largest_frame_always_fits_an_empty_ring(v
     struct mr_ring_producer client;
     struct mr_ring_consumer reactor;
     struct mr_ring_frame frame;
-    uint64_t position;
     uint32_t largest = mr_ring_frame_bytes_max(shape.submission_bytes);
 
     mr_ring_producer_init(&client, memory, shape);
     mr_ring_consumer_init(&reactor, memory, shape);
     for (int i = 0; i < 2000; i++) { /* small ones move the place where the large one has to go */
         uint32_t bytes = i % 2 == 0 ? largest : 16 + 8 * (uint32_t)(i % 97);
-        assert_true(mr_ring_claim(&client, bytes, &position));
-        mr_ring_stage(&client, position, mr_frame_word(bytes, MR_FRAME_VALUE, 0, 0), (uint64_t)i);
-        mr_ring_publish(&client, position, position + bytes);
+        uint8_t *claimed = mr_ring_claim(&client, mr_frame_word(bytes, MR_FRAME_VALUE, 0, 0), 0);
+        assert_non_null(claimed);
+        mr_ring_stage(claimed, (uint64_t)i);
+        mr_ring_publish(&client, client.tail - bytes, client.tail);
         assert_int_equal(mr_ring_peek(&reactor, &frame, 1), 1);
         mr_ring_consume(&reactor, &frame);
         mr_ring_release(&reactor, reactor.position);
         mr_ring_producer_free(&client, mr_ring_producer_released(&client));
     }
-    assert_true(mr_ring_claim(&client, largest, &position));
-    while (mr_ring_claim(&client, 16, &position)) {
+    assert_non_null(mr_ring_claim(&client, mr_frame_word(largest, MR_FRAME_VALUE, 0, 0), 0));
+    while (mr_ring_claim(&client, mr_frame_word(16, MR_FRAME_VALUE, 0, 0), 0) != NULL) {
     }
     assert_true(client.tail + 8 <= client.free_from + shape.submission_bytes);
     free(memory);
@@ -271,18 +273,18 @@ static void two_threads_pass_records_and_acks(void **state)
     mr_ring_consumer_init(&pair.reactor, memory, shape);
     assert_int_equal(pthread_create(&thread, NULL, drain, &pair), 0);
     while (acked < pair.records) {
-        uint64_t position[8], word[8];
+        uint8_t *frame[8];
         uint32_t count = 0, want = 1 + (uint32_t)mr_random_below(&random, 8);
         while (count < want && sent + count < pair.records) {
             uint32_t bytes = 24 + 8 * (uint32_t)mr_random_below(&random, 40);
-            if (!mr_ring_claim(&pair.client, bytes, &position[count]))
+            frame[count] = mr_ring_claim(&pair.client, mr_frame_word(bytes, MR_FRAME_VALUE, 0, 0), 0);
+            if (frame[count] == NULL)
                 break;
             uint64_t value = sent + count;
-            memcpy(mr_ring_at(&pair.client, position[count]) + MR_FRAME_HEADER_BYTES, &value, 8);
-            word[count++] = mr_frame_word(bytes, MR_FRAME_VALUE, 0, 0);
+            memcpy(frame[count++] + MR_FRAME_HEADER_BYTES, &value, 8);
         }
         for (uint32_t i = 0; i < count; i++)
-            mr_ring_stage(&pair.client, position[i], word[i], sent + i);
+            mr_ring_stage(frame[i], sent + i);
         mr_ring_publish(&pair.client, 0, 0);
         sent += count;
         if (count == 0)
