@@ -98,6 +98,9 @@ static void take_reply(struct mr_door *door, const struct mr_reactor_reply *repl
     case MR_REACTOR_SET_HANDLES:
         door_handles_set(reply->context, reply->handles);
         break;
+    case MR_REACTOR_CLOSE_HANDLES:
+        door_handles_returned(mr_ring_session_owner(reply->ring), reply->handles, reply->handle_count);
+        break;
     case MR_REACTOR_CLOSE_RING: {
         struct mr_session *session = mr_ring_session_owner(reply->ring);
         free(reply->handles);

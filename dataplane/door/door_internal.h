@@ -41,10 +41,8 @@ struct mr_session_ring {
     bool mapped; /* the client has it too: sealed, and with the reactor */
 };
 
-/* FREE -> OPEN [open] -> PARKED [close, or a failed open: handles and pins stay, for the next consumer of this topic] -> OPEN [open]
- * PARKED -> FREE [every place is taken: given to another topic; its handles then stay unused until the session ends] */
 struct mr_session_consumer {
-    bool open, parked;
+    bool open;
     struct mr_topic *topic;
     uint32_t handle_first;
     _Atomic uint64_t *pins;
@@ -55,6 +53,7 @@ struct mr_session_consumer {
 
 struct mr_session_producer {
     bool open;
+    uint32_t handle_first;
     struct mr_topic *topic;
 };
 
@@ -70,8 +69,11 @@ struct mr_session {
     uid_t uid;
     char client[64];
     struct mr_session_ring rings[MR_REACTORS_MAX];
-    struct mr_handle **handles; /* the session's whole table; each ring has a copy of the pointers */
+    /* The session's whole table; each ring has a copy of the pointers that are its own. NULL: a free number. A number is free again when its
+     * reactor has given the handle back (MR_REACTOR_CLOSE_HANDLES): until then frames and acks for it may be on their way. */
+    struct mr_handle **handles;
     uint32_t handle_count;
+    uint32_t returns_awaited; /* arrays of handles, from reactors */
     struct mr_session_producer producers[MR_SESSION_PRODUCERS_MAX];
     struct mr_session_consumer consumers[MR_SESSION_CONSUMERS_MAX];
     uint32_t mail;            /* messages sent, for the rings' word of that name */
@@ -134,6 +136,7 @@ void door_open_producer(struct mr_session *session, const struct mr_message_open
 void door_open_consumer(struct mr_session *session, const struct mr_message_open_consumer *message);
 void door_open_go_on(struct mr_session *session);
 void door_handles_set(struct mr_session *session, struct mr_handle **old);
+void door_handles_returned(struct mr_session *session, struct mr_handle **handles, uint32_t count);
 void door_close_producer(struct mr_session *session, const struct mr_message_close *message);
 void door_close_consumer(struct mr_session *session, const struct mr_message_close *message);
 void door_consumer_closed(struct mr_session *session);

@@ -308,7 +308,7 @@ void door_session_close(struct mr_session *session, const char *why)
 
 static bool is_settled(const struct mr_session *session)
 {
-    return session->state == MR_SESSION_CLOSING && session->replies_awaited == 0 && session->sets_awaited == 0 &&
+    return session->state == MR_SESSION_CLOSING && session->replies_awaited == 0 && session->sets_awaited == 0 && session->returns_awaited == 0 &&
            session->request_kind != MR_REQUEST_SEGMENT;
 }
 

@@ -23,7 +23,8 @@ enum mr_handle_kind {
     MR_HANDLE_CONSUMER = 2,
 };
 
-/** What a frame's handle means: one partition to one producer or consumer. Made by the door, the reactor's from ADD on. */
+/** What a frame's handle means: one partition to one producer or consumer. Made by the door, the reactor's from SET_HANDLES on until the reply
+ * to CLOSE_HANDLES or CLOSE_RING. */
 struct mr_handle {
     struct mr_topic_partition *partition; /* NULL, or of another reactor: NOT_OWNER */
     struct mr_ring_session *ring;
@@ -31,10 +32,12 @@ struct mr_handle {
     int64_t producer_id;
     int16_t producer_epoch;
     uint8_t kind, acks;
+    bool closing; /* the door's: asked back, and in no table that it makes */
     uint32_t number;
     bool resolved, fenced;
     uint64_t refused_next, refused_ns; /* for want of space: the sequence behind the last one refused, and when */
     uint64_t stalled_ns; /* since when its frames wait for memory; 0: they do not */
+    uint32_t acks_outstanding; /* taken and not in the completion ring yet */
     /* consumer: */
     bool armed;
     uint64_t armed_offset;
@@ -55,7 +58,9 @@ enum mr_reactor_message_kind {
     MR_REACTOR_ADD_TOPIC = 1, /* topic, recovered[partition] or NULL */
     MR_REACTOR_BEGIN,         /* all that was found at start is added: the log may run (log.h: SECURED means what was added before) */
     MR_REACTOR_ADD_RING,      /* ring */
-    MR_REACTOR_SET_HANDLES,   /* ring, handles, handle_count; reply gives the old table back */
+    MR_REACTOR_SET_HANDLES,   /* ring, handles, handle_count, without those that were asked back; reply gives the old table back */
+    MR_REACTOR_CLOSE_HANDLES, /* ring, handles, handle_count: no longer the ring's when what is committed now is drained; reply when all of it
+                               * is acknowledged and nothing refers to them. Both give the array back */
     MR_REACTOR_CLOSE_RING,    /* ring: drain what is committed, then reply when no ack is outstanding */
     MR_REACTOR_SUBSCRIBE,     /* subscriber */
     MR_REACTOR_UNSUBSCRIBE,   /* subscriber; reply: no longer read */
@@ -81,6 +86,7 @@ struct mr_reactor_reply {
     uint32_t kind;
     int32_t result;
     uint32_t reactor;
+    uint32_t handle_count;
     struct mr_topic *topic;
     struct mr_ring_session *ring;
     struct mr_handle **handles;

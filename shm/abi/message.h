@@ -14,7 +14,8 @@
  *                                          A recycled file keeps its file_id and its descriptor; slots lie in the slot file.
  *                                          EXTENT_GONE when a file was given up: its memory is free when nobody maps it any more.
  *  SEGMENT (a cold read from an offset) -> SEGMENT_IS + [log, sidecar] | ERROR
- *  TOPIC_CREATE, CLOSE_*                -> DONE | ERROR
+ *  TOPIC_CREATE, CLOSE_*                -> DONE | ERROR; what was committed for handles that were closed is still taken. Their numbers are given
+ *                                          anew when all completions for them have been written
  *  TOPIC_LIST                           -> LIST + [memfd with a JSON array]
  *
  * A message of the wrong size or type poisons the session. Text is terminated; integers are little-endian. */

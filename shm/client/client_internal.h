@@ -130,6 +130,12 @@ void mr_client_drop_claim(struct millrace_client *client, struct mr_client_ring 
  */
 MR_HOT uint32_t mr_client_poll(struct millrace_client *client, bool want_space);
 
+/**
+ * Handles were given to a new producer, which is not listed yet. Their former owner's acks are taken, to nobody, and its frames made into
+ * pads, so that the new one never finds them among its own. The daemon has answered all of them, or they would not be given anew.
+ */
+void mr_client_clear_handles(struct millrace_client *client, uint32_t first, uint32_t count);
+
 /** Ring the doorbell of a reactor that sleeps. */
 void mr_client_ring_doorbell(struct millrace_client *client) MR_COLD;
 

@@ -145,6 +145,7 @@ MR_CLIENT_EXPORT int millrace_producer_open(struct millrace_producer **result, s
         numbers->next = numbers->next_wire = numbers->settled = first_sequence;
         producer->partition[p].accepted_end = first_sequence;
     }
+    mr_client_clear_handles(client, producer->handle_first, producer->partition_count);
     find_rings(producer);
     producer->run_left = MR_ROUND_ROBIN_RUN;
     producer->next = client->producers;

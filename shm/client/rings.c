@@ -72,6 +72,28 @@ uint32_t mr_client_poll(struct millrace_client *client, bool want_space)
     return count;
 }
 
+void mr_client_clear_handles(struct millrace_client *client, uint32_t first, uint32_t count)
+{
+    bool choked = client->choked, collecting = client->collecting;
+
+    client->choked = false;
+    client->collecting = true; /* others' acks come along, and are kept without bound */
+    mr_client_poll(client, false);
+    client->collecting = collecting;
+    client->choked = choked;
+    for (struct mr_client_ring *ring = client->rings; ring != NULL; ring = ring->next) {
+        uint64_t word, position = ring->ring.free_from;
+        while (position < ring->ring.tail) {
+            uint32_t bytes = mr_ring_walk(&ring->ring, position, &word);
+            if (bytes == 0)
+                break; /* our own memory, overwritten by a bug of this program */
+            if (word != 0 && mr_frame_kind(word) != MR_FRAME_PAD && mr_frame_handle(word) - first < count)
+                mr_ring_pad(&ring->ring, position, bytes);
+            position += bytes;
+        }
+    }
+}
+
 void mr_client_ring_doorbell(struct millrace_client *client)
 {
     uint64_t one = 1;
