@@ -31,14 +31,21 @@ enum mr_request_kind {
     MR_REQUEST_TOPIC,
 };
 
-/** Ring memory, one per reactor met. */
+/** Ring memory: one per reactor met, and older ones, too small for what was opened later, as long as something that is open uses them.
+ *
+ * OFFERED -> MAPPED [RING_MAPPED] -> LEAVING [superseded and without handles, or the end of the session] -> freed [its reactor replied] */
 struct mr_session_ring {
-    struct mr_ring_session *ring; /* NULL: none to this reactor */
+    struct mr_session_ring *next; /* younger before older */
+    struct mr_ring_session *ring;
     void *memory;
     int fd;
-    int arena; /* in the guard's table */
+    int doorbell; /* the session's, under a number of its own (mr_ring_session_new) */
+    int arena;    /* in the guard's table */
+    uint32_t number, reactor;
     struct mr_ring_shape shape;
-    bool mapped; /* the client has it too: sealed, and with the reactor */
+    uint32_t handle_count; /* of the session's table that are this ring's */
+    bool mapped;           /* the client has it too: sealed, and with the reactor */
+    bool leaving, retires; /* asked back; while the session goes on */
 };
 
 struct mr_session_consumer {
@@ -68,12 +75,14 @@ struct mr_session {
     pid_t pid;
     uid_t uid;
     char client[64];
-    struct mr_session_ring rings[MR_REACTORS_MAX];
+    struct mr_session_ring *rings;
+    struct mr_session_ring *current[MR_REACTORS_MAX]; /* the newest to each reactor; NULL: none */
+    uint32_t ring_next;                               /* number */
     /* The session's whole table; each ring has a copy of the pointers that are its own. NULL: a free number. A number is free again when its
      * reactor has given the handle back (MR_REACTOR_CLOSE_HANDLES): until then frames and acks for it may be on their way. */
     struct mr_handle **handles;
     uint32_t handle_count;
-    uint32_t returns_awaited; /* arrays of handles, from reactors */
+    uint32_t returns_awaited; /* from reactors: arrays of handles, and rings that retire */
     struct mr_session_producer producers[MR_SESSION_PRODUCERS_MAX];
     struct mr_session_consumer consumers[MR_SESSION_CONSUMERS_MAX];
     uint32_t mail;            /* messages sent, for the rings' word of that name */
@@ -127,7 +136,10 @@ void door_to_reactor(struct mr_door *door, uint32_t reactor, const struct mr_rea
 bool door_take_fds(struct mr_door *door, uint32_t count);
 int door_ring_offer(struct mr_session *session, uint32_t reactor, uint32_t submission_bytes, struct millrace_error *err);
 void door_ring_mapped(struct mr_session *session, const struct mr_message_ring_mapped *message);
-void door_ring_free(struct mr_session *session, uint32_t reactor);
+void door_ring_retire(struct mr_session *session, struct mr_session_ring *slot);
+void door_ring_returned(struct mr_session *session, struct mr_ring_session *ring);
+void door_ring_free(struct mr_session *session, struct mr_session_ring *slot);
+struct mr_session_ring *door_ring_of(struct mr_session *session, const struct mr_ring_session *ring);
 int door_memfd(const char *name, uint64_t bytes, void **memory, struct millrace_error *err);
 int door_memfd_seal(int fd, uint64_t bytes);
 

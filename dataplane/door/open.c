@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening producers and consumers: handles for each partition, rings to the reactors that own them.
  *
- *   request -> offer a ring for every owner not met before -> [all RING_MAPPED] -> give each owner the new handle table -> [all replied]
+ *   request -> offer a ring for every owner to whom there is none so large -> [all RING_MAPPED] -> give each owner the new handle table -> [all replied]
  *           -> OPENED */
 #include "dataplane/door/door_internal.h"
 
@@ -86,8 +86,11 @@ static int add_handles(struct mr_session *session, struct mr_topic *topic, uint8
 
 static void free_handle(struct mr_session *session, struct mr_handle *handle)
 {
+    struct mr_session_ring *slot = handle->ring != NULL ? door_ring_of(session, handle->ring) : NULL;
     session->handles[handle->number] = NULL;
     free(handle);
+    if (slot != NULL && --slot->handle_count == 0)
+        door_ring_retire(session, slot);
 }
 
 /* Ask the reactors for handles back. What the client has committed for them is still taken, and acknowledged. */
@@ -97,11 +100,11 @@ static void close_handles(struct mr_session *session, uint32_t first, uint32_t c
     for (uint32_t h = first; h < first + count; h++)
         if (session->handles[h]->ring == NULL) /* no reactor has seen it */
             free_handle(session, session->handles[h]);
-    for (uint32_t r = 0; r < door->options.reactor_count; r++) {
-        struct mr_reactor_message message = {.kind = MR_REACTOR_CLOSE_HANDLES, .ring = session->rings[r].ring};
+    for (const struct mr_session_ring *slot = session->rings; slot != NULL; slot = slot->next) {
+        struct mr_reactor_message message = {.kind = MR_REACTOR_CLOSE_HANDLES, .ring = slot->ring};
         for (uint32_t h = first; h < first + count; h++)
             message.handle_count += session->handles[h] != NULL && session->handles[h]->ring == message.ring;
-        if (message.ring == NULL || message.handle_count == 0)
+        if (message.handle_count == 0)
             continue;
         message.handles = malloc(message.handle_count * sizeof(*message.handles));
         if (message.handles == NULL)
@@ -113,7 +116,7 @@ static void close_handles(struct mr_session *session, uint32_t first, uint32_t c
                 message.handles[taken++] = session->handles[h];
             }
         session->returns_awaited++;
-        door_to_reactor(door, r, &message);
+        door_to_reactor(door, slot->reactor, &message);
     }
 }
 
@@ -341,8 +344,10 @@ void door_open_go_on(struct mr_session *session)
         if (!owner[r])
             continue;
         for (uint32_t h = session->opening_handle; h < session->opening_handle + topic->partition_count; h++)
-            if (session->handles[h]->partition->reactor == r && session->handles[h]->ring == NULL) /* else a reactor has it already */
-                session->handles[h]->ring = session->rings[r].ring;
+            if (session->handles[h]->partition->reactor == r) {
+                session->handles[h]->ring = session->current[r]->ring;
+                session->current[r]->handle_count++;
+            }
     }
     for (uint32_t r = 0; r < door->options.reactor_count; r++) {
         if (!owner[r])
@@ -354,10 +359,10 @@ void door_open_go_on(struct mr_session *session)
         }
         memcpy(table, session->handles, session->handle_count * sizeof(*table));
         for (uint32_t h = 0; h < session->handle_count; h++)
-            if (table[h] != NULL && (table[h]->ring != session->rings[r].ring || table[h]->closing))
-                table[h] = NULL; /* another reactor's: a frame with it on this ring is the client's mistake */
+            if (table[h] != NULL && (table[h]->ring != session->current[r]->ring || table[h]->closing))
+                table[h] = NULL; /* another ring's: a frame with it on this ring is the client's mistake */
         struct mr_reactor_message message = {
-            .kind = MR_REACTOR_SET_HANDLES, .ring = session->rings[r].ring, .handles = table, .handle_count = session->handle_count, .context = session};
+            .kind = MR_REACTOR_SET_HANDLES, .ring = session->current[r]->ring, .handles = table, .handle_count = session->handle_count, .context = session};
         session->sets_awaited++;
         door_to_reactor(door, r, &message);
     }

@@ -26,9 +26,8 @@ bool door_send(struct mr_session *session, const void *message, const int *fds, 
     if (rc != 0 && session->state != MR_SESSION_CLOSING)
         door_session_close(session, rc == -EAGAIN ? "it does not read its socket" : "its socket failed");
     session->mail++;
-    for (uint32_t r = 0; r < session->door->options.reactor_count; r++)
-        if (session->rings[r].ring != NULL)
-            mr_store_release(&((struct mr_ring_daemon *)session->rings[r].memory)->mail, session->mail);
+    for (const struct mr_session_ring *ring = session->rings; ring != NULL; ring = ring->next)
+        mr_store_release(&((struct mr_ring_daemon *)ring->memory)->mail, session->mail);
     return rc == 0;
 }
 
@@ -69,8 +68,8 @@ static void destroy(struct mr_session *session)
         at = &(*at)->next;
     *at = session->next;
     door->session_count--;
-    for (uint32_t r = 0; r < door->options.reactor_count; r++)
-        door_ring_free(session, r);
+    while (session->rings != NULL)
+        door_ring_free(session, session->rings);
     for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++)
         door_consumer_free(door, &session->consumers[c]);
     for (uint32_t h = 0; h < session->handle_count; h++)
@@ -131,8 +130,6 @@ void door_accept(struct mr_door *door)
     session->wake = wake[1];
     (void)fcntl(wake[1], F_SETPIPE_SZ, 4096); /* tokens that nobody reads; 16 pages each would use up the user's share of pipes */
     session->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    for (uint32_t r = 0; r < MR_REACTORS_MAX; r++)
-        session->rings[r].fd = -1;
     for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++)
         session->consumers[c].pins_fd = -1;
     session->next = door->sessions;
@@ -293,12 +290,13 @@ void door_session_close(struct mr_session *session, const char *why)
     if (session->pidfd >= 0)
         epoll_ctl(door->epoll, EPOLL_CTL_DEL, session->pidfd, NULL);
     shutdown(session->socket, SHUT_RDWR);
-    for (uint32_t r = 0; r < door->options.reactor_count; r++) {
-        if (!session->rings[r].mapped)
+    for (struct mr_session_ring *ring = session->rings; ring != NULL; ring = ring->next) {
+        if (!ring->mapped || ring->leaving)
             continue;
-        struct mr_reactor_message message = {.kind = MR_REACTOR_CLOSE_RING, .ring = session->rings[r].ring};
+        struct mr_reactor_message message = {.kind = MR_REACTOR_CLOSE_RING, .ring = ring->ring};
+        ring->leaving = true;
         session->replies_awaited++;
-        door_to_reactor(door, r, &message);
+        door_to_reactor(door, ring->reactor, &message);
     }
     for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++)
         if (session->consumers[c].open)

@@ -193,7 +193,7 @@ static void close_handles(struct mr_reactor *reactor, const struct mr_reactor_me
 /* Nothing refers to it any more, but the handles of the door's table. */
 static void give_back(struct mr_reactor *reactor, struct mr_ring_session *ring)
 {
-    if (!ring->poisoned)
+    if (!ring->poisoned && !ring->retires)
         mr_store_release(&ring->ring.daemon->state, MR_RING_CLOSED);
     if (ring->list_index < reactor->hot_count)
         swap(reactor, ring->list_index, --reactor->hot_count);
@@ -210,7 +210,7 @@ void reactor_close_rings(struct mr_reactor *reactor)
             give_back(reactor, reactor->rings[i - 1]);
 }
 
-/* The client is gone. What it committed is still taken (S4), in turn with the others' frames. */
+/* The client is gone, or uses the ring no more. What it committed is still taken (S4), in turn with the others' frames. */
 static void close_ring(struct mr_reactor *reactor, struct mr_ring_session *ring)
 {
     epoll_ctl(reactor->epoll, EPOLL_CTL_DEL, ring->doorbell, NULL);
@@ -280,6 +280,7 @@ bool reactor_messages(struct mr_reactor *reactor)
             close_handles(reactor, &message);
             break;
         case MR_REACTOR_CLOSE_RING:
+            message.ring->retires = message.retires;
             close_ring(reactor, message.ring);
             break;
         case MR_REACTOR_SUBSCRIBE:

@@ -61,7 +61,7 @@ enum mr_reactor_message_kind {
     MR_REACTOR_SET_HANDLES,   /* ring, handles, handle_count, without those that were asked back; reply gives the old table back */
     MR_REACTOR_CLOSE_HANDLES, /* ring, handles, handle_count: no longer the ring's when what is committed now is drained; reply when all of it
                                * is acknowledged and nothing refers to them. Both give the array back */
-    MR_REACTOR_CLOSE_RING,    /* ring: drain what is committed, then reply when no ack is outstanding */
+    MR_REACTOR_CLOSE_RING,    /* ring: drain what is committed, then reply when no ack is outstanding; unless `retires`, tell the client */
     MR_REACTOR_SUBSCRIBE,     /* subscriber */
     MR_REACTOR_UNSUBSCRIBE,   /* subscriber; reply: no longer read */
     MR_REACTOR_FIND_SEGMENT,  /* partition, offset, context */
@@ -71,6 +71,7 @@ enum mr_reactor_message_kind {
 struct mr_reactor_message {
     uint32_t kind;
     uint32_t handle_count;
+    bool retires; /* CLOSE_RING: the session goes on in another ring */
     struct mr_topic *topic;
     const struct mr_log_recovered *const *recovered;
     struct mr_ring_session *ring;
@@ -123,7 +124,7 @@ void mr_reactor_join(struct mr_reactor *reactor);
 
 /**
  * A ring as the reactor sees it; made by the door, given by ADD_RING, back by the reply to CLOSE_RING.
- * @param doorbell an eventfd, the door's; only watched
+ * @param doorbell an eventfd, the door's; only watched, so each ring of a session to the same reactor has a descriptor of its own
  * @param wake the write end of a non-blocking pipe, the door's: a byte wakes the client. No file that the client has too, for it could make
  *             writes to that block
  */

@@ -59,6 +59,7 @@ struct mr_ring_session {
     bool cold, poisoned, completed, starved;
     bool leaving; /* its client is gone: what is committed is still drained */
     bool closing; /* drained; given back when its last ack is settled */
+    bool retires; /* its client lives, and uses another */
     bool unwatched; /* its doorbell cannot be heard: it stays hot */
     uint64_t leave_ns; /* when leaving: give up what still waits */
     uint64_t active_ns; /* when a frame was last found */

@@ -39,7 +39,7 @@ struct mr_client_ring {
     void *memory;
     uint64_t bytes;
     struct mr_ring_shape shape;
-    uint32_t reactor;
+    uint32_t number, reactor;
     uint32_t open_claims; /* counted when the daemon died: C2 */
     bool dead;
 };
@@ -51,8 +51,8 @@ enum mr_client_state {
 };
 
 struct millrace_client {
-    struct mr_client_ring *rings;       /* of the daemon we are attached to */
-    struct mr_client_ring **by_reactor; /* [reactor_count], NULL where we have no ring */
+    struct mr_client_ring *rings; /* of the daemon we are attached to, the newest first; that one is never taken back */
+    uint32_t ring_next;           /* numbers of those that come will not be lower */
     uint32_t reactor_count;
     enum mr_client_state state;
     bool progressed;            /* since the last look at the clock */
@@ -119,6 +119,9 @@ void mr_client_hang_up(struct millrace_client *client);
 /** Map a ring that the daemon pushed. The descriptor stays the caller's. */
 int mr_client_add_ring(struct millrace_client *client, const struct mr_message_ring *message, int fd) MR_MUST_USE;
 void mr_client_free_ring(struct mr_client_ring *ring);
+
+/** Unmap a ring that nothing open uses. @return 0; -EPROTO */
+int mr_client_drop_ring(struct millrace_client *client, uint32_t number) MR_MUST_USE;
 
 /** One open claim in a dead ring less. */
 void mr_client_drop_claim(struct millrace_client *client, struct mr_client_ring *ring);

@@ -224,7 +224,7 @@ static MR_COLD bool arm_all(struct millrace_consumer *consumer)
 
     for (uint32_t i = 0; i < consumer->reader_count; i++) {
         struct mr_reader *reader = &consumer->reader[i];
-        struct mr_client_ring *ring = mr_head_owner_ring(client, consumer->head, reader->partition);
+        struct mr_client_ring *ring = mr_head_owner_ring(client, consumer->head, reader->partition, consumer->rings_end);
         struct mr_frame_arm arm = {.offset = reader->offset};
         const uint32_t bytes = MR_FRAME_HEADER_BYTES + sizeof arm;
         uint64_t position;

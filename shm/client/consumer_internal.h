@@ -91,6 +91,7 @@ struct millrace_consumer {
     bool verify; /* MILLRACE_VERIFY: check the CRC of live batches too */
     bool lost;
     uint32_t partition_count, number, handle_first;
+    uint32_t rings_end; /* as struct millrace_producer */
     uint32_t slot_bytes;
     const struct mr_head *head;
     uint64_t head_bytes;

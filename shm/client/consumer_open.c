@@ -76,6 +76,7 @@ static int introduce(struct millrace_consumer *consumer, int timeout_ms, struct 
     }
     consumer->number = opened->consumer;
     consumer->handle_first = opened->handle_first;
+    consumer->rings_end = consumer->client->ring_next;
     consumer->partition_count = opened->partition_count;
     consumer->slot_bytes = opened->slot_bytes;
     consumer->topic_id = opened->topic_id;

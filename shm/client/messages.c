@@ -11,7 +11,7 @@ void mr_client_close_fds(const int *fds, uint32_t count)
         close(fds[i]);
 }
 
-/* RING, EXTENT, EXTENT_GONE and CLOSING; anything else without a request number is not for us. Takes over the descriptors. */
+/* RING, RING_GONE, EXTENT, EXTENT_GONE and CLOSING; anything else without a request number is not for us. Takes over the descriptors. */
 static int take_push(struct millrace_client *client, const union mr_message *message, const int *fds, uint32_t fd_count)
 {
     int rc = 0;
@@ -28,6 +28,9 @@ static int take_push(struct millrace_client *client, const union mr_message *mes
             mr_message_begin(&mapped.header, sizeof mapped, MR_MESSAGE_RING_MAPPED, 0);
             rc = mr_session_send(client->socket, &mapped, NULL, 0) == 0 ? 0 : -ENOTCONN;
         }
+        break;
+    case MR_MESSAGE_RING_GONE:
+        rc = message->header.bytes == sizeof message->ring && fd_count == 0 ? mr_client_drop_ring(client, message->ring.ring) : -EPROTO;
         break;
     case MR_MESSAGE_EXTENT:
         if (message->header.bytes != sizeof message->extent || fd_count != 1) {

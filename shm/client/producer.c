@@ -61,7 +61,7 @@ static MR_COLD int make_room(struct millrace_producer *producer, struct mr_produ
     if (state->blocked || producer->lost)
         return producer->lost ? -ENOTCONN : -EAGAIN;
     if (state->ring == NULL)
-        state->ring = mr_head_owner_ring(client, producer->head, partition);
+        state->ring = mr_head_owner_ring(client, producer->head, partition, producer->rings_end);
     return state->ring == NULL ? -EAGAIN : 0;
 }
 

@@ -102,6 +102,7 @@ struct millrace_producer {
     const struct mr_head *head;
     uint64_t head_bytes;
     uint32_t number, handle_first;
+    uint32_t rings_end; /* number: its handles are known in the newest of those before */
     uint32_t submission_bytes;
     bool idempotent;
     enum millrace_acks acks_wanted;
@@ -128,8 +129,9 @@ static inline struct mr_claim *mr_claim_at(const struct millrace_producer *produ
 int mr_head_map(int fd, uint32_t partition_count, const struct mr_head **head, uint64_t *bytes, struct millrace_error *err) MR_MUST_USE;
 void mr_head_unmap(const struct mr_head *head, uint64_t bytes);
 
-/** The ring that leads to the owner of a partition now; NULL: nobody, or no ring to it. */
-struct mr_client_ring *mr_head_owner_ring(const struct millrace_client *client, const struct mr_head *head, uint32_t partition);
+/** The ring that leads to the owner of a partition now, for handles that were given when rings below rings_end were there. @return NULL:
+ * nobody owns it, or there is no ring to it */
+struct mr_client_ring *mr_head_owner_ring(const struct millrace_client *client, const struct mr_head *head, uint32_t partition, uint32_t rings_end);
 
 /* sequences.c; false: no memory, nothing changed */
 

@@ -77,6 +77,7 @@ static int introduce(struct millrace_producer *producer, bool resume, int timeou
         return rc;
     producer->number = opened->producer;
     producer->handle_first = opened->handle_first;
+    producer->rings_end = producer->client->ring_next;
     producer->producer_id = opened->producer_id;
     producer->producer_epoch = opened->producer_epoch;
     memcpy(producer->token, opened->token, sizeof producer->token);
@@ -87,7 +88,7 @@ static void find_rings(struct millrace_producer *producer)
 {
     for (uint32_t p = 0; p < producer->partition_count; p++) {
         producer->partition[p].handle = producer->handle_first + p;
-        producer->partition[p].ring = mr_head_owner_ring(producer->client, producer->head, p);
+        producer->partition[p].ring = mr_head_owner_ring(producer->client, producer->head, p, producer->rings_end);
     }
 }
 

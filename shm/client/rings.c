@@ -7,12 +7,14 @@
 
 int mr_client_add_ring(struct millrace_client *client, const struct mr_message_ring *message, int fd)
 {
-    if (!mr_ring_shape_is_sane(message->shape) || message->reactor >= client->reactor_count || client->by_reactor[message->reactor] != NULL)
+    if (!mr_ring_shape_is_sane(message->shape) || message->reactor >= client->reactor_count || message->ring < client->ring_next ||
+        message->ring == UINT32_MAX)
         return -EPROTO;
     struct mr_client_ring *ring = calloc(1, sizeof *ring);
     if (ring == NULL)
         return -ENOMEM;
     ring->shape = message->shape;
+    ring->number = message->ring;
     ring->reactor = message->reactor;
     ring->bytes = mr_ring_bytes(message->shape);
     ring->memory = mmap(NULL, ring->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
@@ -23,7 +25,21 @@ int mr_client_add_ring(struct millrace_client *client, const struct mr_message_r
     mr_ring_producer_init(&ring->ring, ring->memory, ring->shape);
     ring->next = client->rings;
     client->rings = ring;
-    client->by_reactor[message->reactor] = ring;
+    client->ring_next = ring->number + 1;
+    return 0;
+}
+
+int mr_client_drop_ring(struct millrace_client *client, uint32_t number)
+{
+    struct mr_client_ring **at = &client->rings;
+
+    while (*at != NULL && (*at)->number != number)
+        at = &(*at)->next;
+    if (*at == NULL || *at == client->rings)
+        return -EPROTO;
+    struct mr_client_ring *ring = *at;
+    *at = ring->next;
+    mr_client_free_ring(ring);
     return 0;
 }
 

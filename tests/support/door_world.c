@@ -157,7 +157,7 @@ void raw_connect(struct raw_client *client)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     memset(client, 0, sizeof *client);
     client->wake = client->doorbell = -1;
-    for (uint32_t r = 0; r < DOOR_WORLD_REACTORS; r++)
+    for (uint32_t r = 0; r < RAW_RINGS_MAX; r++)
         client->ring[r].fd = -1;
     snprintf(address.sun_path, sizeof address.sun_path, "%s", door_world_socket);
     client->socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -179,7 +179,7 @@ void raw_leave(struct raw_client *client)
             close(*fds[i]);
             *fds[i] = -1;
         }
-    for (uint32_t r = 0; r < DOOR_WORLD_REACTORS; r++) {
+    for (uint32_t r = 0; r < RAW_RINGS_MAX; r++) {
         if (client->ring[r].memory != NULL)
             munmap(client->ring[r].memory, mr_ring_bytes(client->ring[r].shape));
         client->ring[r].memory = NULL;
@@ -200,7 +200,7 @@ void raw_send(struct raw_client *client, void *message, uint32_t bytes, uint16_t
 static void take_ring(struct raw_client *client, const struct mr_message_ring *ring, int fd)
 {
     uint32_t r = ring->ring;
-    assert_true(r < DOOR_WORLD_REACTORS && client->ring[r].memory == NULL);
+    assert_true(r < RAW_RINGS_MAX && client->ring[r].memory == NULL);
     client->ring[r].shape = ring->shape;
     client->ring[r].memory = mmap(NULL, mr_ring_bytes(ring->shape), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     assert_true(client->ring[r].memory != MAP_FAILED);
@@ -233,7 +233,9 @@ int raw_receive(struct raw_client *client)
         for (uint32_t i = 0; i < fd_count; i++)
             close(fds[i]);
         client->extents += type == MR_MESSAGE_EXTENT;
-        if (rc == -EAGAIN || type == MR_MESSAGE_EXTENT || type == MR_MESSAGE_EXTENT_GONE || (type == MR_MESSAGE_RING && !client->mute))
+        client->rings_gone += type == MR_MESSAGE_RING_GONE;
+        bool is_push = type == MR_MESSAGE_EXTENT || type == MR_MESSAGE_EXTENT_GONE || type == MR_MESSAGE_RING_GONE;
+        if (rc == -EAGAIN || is_push || (type == MR_MESSAGE_RING && !client->mute))
             continue;
         return type;
     }
@@ -281,9 +283,9 @@ int raw_create(struct raw_client *client, const char *topic, uint32_t partitions
 
 static uint32_t some_ring(const struct raw_client *client)
 {
-    uint32_t r = 0;
-    while (r + 1 < DOOR_WORLD_REACTORS && client->ring[r].memory == NULL)
-        r++;
+    uint32_t r = RAW_RINGS_MAX - 1;
+    while (r > 0 && client->ring[r].memory == NULL)
+        r--;
     assert_non_null(client->ring[r].memory);
     return r;
 }

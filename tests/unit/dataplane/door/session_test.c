@@ -117,6 +117,70 @@ static void producers_open_and_close_without_end(void **state)
     millrace_detach(client);
 }
 
+/* A ring of 64 KiB is enough for a consumer, and held nothing larger than half of that for ever. */
+static void a_producer_gets_the_ring_that_it_needs_whatever_was_opened_before(void **state)
+{
+    struct millrace_client *client = attach();
+    struct millrace_producer_options options;
+    struct millrace_error err;
+    assert_int_equal(millrace_topic_create(client, "large", 1, "", &err), 0);
+    struct millrace_consumer *consumer = open_consumer(client, "large", MILLRACE_START_END);
+    struct millrace_producer *small = open_producer(client, "large", NULL);
+    millrace_producer_options_init(&options);
+    options.record_bytes_max = 400000;
+    struct millrace_slot slot[4];
+    for (uint32_t i = 0; i < RECORDS; i++)
+        publish(small, 'x', 60000); /* some of it unacknowledged when the other ring comes */
+    struct millrace_producer *large = open_producer(client, "large", &options);
+    for (uint32_t i = 0; i < 4; i++) /* four of the largest at a time (DESIGN.md section 6) */
+        assert_int_equal(millrace_producer_claim(large, 400000, NULL, &slot[i]), 0);
+    for (uint32_t i = 0; i < 4; i++)
+        memset(slot[i].value, 'x', 400000);
+    assert_int_equal(millrace_producer_commit(large, slot, 4), 4);
+    for (uint32_t i = 0; i < RECORDS; i++) {
+        publish(small, 'x', 60000);
+        publish(large, 'x', 300000);
+    }
+    assert_int_equal(millrace_producer_flush(small, 10000), 0);
+    assert_int_equal(millrace_producer_flush(large, 10000), 0);
+    millrace_producer_close(small);
+    publish(large, 'x', 400000);
+    assert_int_equal(millrace_producer_flush(large, 10000), 0);
+    uint32_t count = 0;
+    struct millrace_record records[16];
+    for (int got = 1; got > 0; count += (uint32_t)got) {
+        got = millrace_consumer_poll(consumer, records, 16, 1000); /* it waits by a frame in its own ring, the first one */
+        assert_true(got >= 0);
+    }
+    assert_int_equal(count, 3 * RECORDS + 5);
+    millrace_producer_close(large);
+    millrace_consumer_close(consumer);
+    millrace_detach(client);
+}
+
+static void a_ring_that_nothing_open_uses_is_given_back(void **state)
+{
+    static struct raw_client raw;
+    struct mr_message_topic_list list;
+    raw_attach(&raw);
+    assert_int_equal(raw_open_consumer(&raw, "large"), MR_MESSAGE_CONSUMER_OPENED);
+    uint32_t consumer = raw.reply.consumer_opened.consumer;
+    uint32_t before = door_world_fds();
+    assert_int_equal(raw_open_producer(&raw, "large", MR_DURABILITY_LEADER), MR_MESSAGE_PRODUCER_OPENED);
+    assert_true(raw.ring[1].shape.submission_bytes > raw.ring[0].shape.submission_bytes);
+    for (uint32_t i = 0; i < 10; i++)
+        assert_int_equal(raw_produce(&raw, raw.reply.producer_opened.handle_first, i), 0);
+    assert_int_equal(raw_close(&raw, MR_MESSAGE_CLOSE_CONSUMER, consumer), MR_MESSAGE_DONE);
+    for (uint32_t i = 0; i < 1000 && raw.rings_gone == 0; i++)
+        assert_int_equal(raw_ask(&raw, &list, sizeof list, MR_MESSAGE_TOPIC_LIST), MR_MESSAGE_LIST);
+    assert_int_equal(raw.rings_gone, 1);
+    assert_true(door_world_settles(before)); /* two of the new ring; two of the old one and the pins are gone */
+    assert_int_equal(mr_load_acquire(&raw.ring[0].end.daemon->state), MR_RING_OPEN); /* the session goes on */
+    assert_int_equal(raw_open_consumer(&raw, "large"), MR_MESSAGE_CONSUMER_OPENED);
+    assert_null(raw.ring[2].memory);
+    raw_leave(&raw);
+}
+
 static int start(void **state)
 {
     door_world_start();
@@ -133,6 +197,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(handles_of_a_closed_producer_serve_the_next_one_and_its_frames_do_not),
         cmocka_unit_test(producers_open_and_close_without_end),
+        cmocka_unit_test(a_producer_gets_the_ring_that_it_needs_whatever_was_opened_before),
+        cmocka_unit_test(a_ring_that_nothing_open_uses_is_given_back),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
