@@ -164,7 +164,8 @@ static int start_reactor(struct node *node, uint32_t r, struct millrace_error *e
         return mr_err(err, EIO, "no random bytes from the kernel");
     memcpy(&random.state, seed.bytes, sizeof random.state);
     options.log = (struct mr_log_options){.reactor = r, .directory_count = node->config.log_dirs.count, .random_seed = mr_random_next(&random),
-                                          .flush_ns = (uint64_t)node->config.flush_ms * 1000000u, .mark_ns = MARK_NS, .commit_bytes_max = COMMIT_BYTES};
+                                          .flush_ns = (uint64_t)node->config.flush_ms * 1000000u, .mark_ns = MARK_NS, .commit_bytes_max = COMMIT_BYTES,
+                                          .producer_expiration_ms = (uint64_t)node->config.producer_expiration_ms};
     int rc = open_disk(node, DISK_DEPTH, r == 0, &options.disk, err);
     for (uint32_t d = 0; d < node->config.log_dirs.count && rc == 0; d++) {
         struct mr_log_journal *journal = &options.log.journal[d];

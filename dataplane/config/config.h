@@ -35,6 +35,7 @@ struct mr_node_config {
     char socket[104];             /* "": the default; fits sockaddr_un */
     char socket_mode[8];          /* octal */
     int64_t delivery_timeout_ms;
+    int64_t producer_expiration_ms;
     int64_t ring_bytes_max;       /* largest submission ring a client may ask for */
     uint32_t logging_level;       /* enum mr_logging_level */
 };

@@ -54,6 +54,8 @@ static const struct mr_config_key keys[] = {
      .doc = "who may connect to it"},
     {.name = "delivery.timeout.ms", .type = MR_CONFIG_MS, .initial = "120000", .min = 100, .max = 86400000, NODE(delivery_timeout_ms),
      .doc = "a record that cannot be acked for so long is failed, so that others move on"},
+    {.name = "producer.id.expiration.ms", .type = MR_CONFIG_MS, .initial = "86400000", .min = 1000, .max = INT32_MAX, NODE(producer_expiration_ms),
+     .doc = "a producer that is not attached is forgotten after so long; until then what it sends again is known"},
     {.name = "millrace.ring.bytes.max", .type = MR_CONFIG_BYTES, .initial = "64MiB", .min = 65536, .max = 1024 * MIB, .power_of_two = true,
      NODE(ring_bytes_max), .doc = "the largest submission ring a client may ask for"},
     {.name = "millrace.logging.level", .type = MR_CONFIG_ENUM, .initial = "info", .words = level_words, NODE(logging_level),

@@ -114,6 +114,16 @@ static void swap(struct mr_reactor *reactor, uint32_t a, uint32_t b)
     reactor->rings[b]->list_index = b;
 }
 
+static void release_producers(struct mr_handle *const *handles, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (handles[i] == NULL)
+            continue;
+        mr_producer_release(handles[i]->producer);
+        handles[i]->producer = NULL;
+    }
+}
+
 static void disarm(struct mr_handle *const *handles, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -164,6 +174,7 @@ void reactor_close_handles(struct mr_reactor *reactor)
             i++;
             continue;
         }
+        release_producers(closing->handles, closing->count);
         struct mr_reactor_reply reply = {
             .kind = MR_REACTOR_CLOSE_HANDLES, .ring = ring, .handles = closing->handles, .handle_count = closing->count};
         *closing = reactor->closing_handles[--reactor->closing_handles_count];
@@ -198,6 +209,7 @@ static void give_back(struct mr_reactor *reactor, struct mr_ring_session *ring)
     if (ring->list_index < reactor->hot_count)
         swap(reactor, ring->list_index, --reactor->hot_count);
     swap(reactor, ring->list_index, --reactor->ring_count);
+    release_producers(ring->handles, ring->handle_count);
     struct mr_reactor_reply reply = {.kind = MR_REACTOR_CLOSE_RING, .ring = ring, .handles = ring->handles};
     reactor_reply(reactor, &reply);
 }

@@ -602,6 +602,8 @@ static void closed_handles_come_back_when_their_frames_are_acked_and_not_before(
     assert_int_equal(mr_load_acquire(&ring->end.daemon->state), MR_RING_OPEN);
     slow.holds = false;
     assert_ptr_equal(await(MR_REACTOR_CLOSE_HANDLES).handles, closed);
+    assert_null(ring->handle[0]->producer); /* released: it may be forgotten some day */
+    assert_non_null(ring->handle[1]->producer);
     while (mr_ring_poll(&ring->end, &completion))
         acked += completion.handle == 0 && completion.error == 0 ? completion.count : 0;
     assert_int_equal(acked, 5); /* all are told before the handle may be another's */
@@ -612,6 +614,7 @@ static void closed_handles_come_back_when_their_frames_are_acked_and_not_before(
     free(closed);
     close_ring(ring);
     (void)await(MR_REACTOR_CLOSE_RING);
+    assert_null(ring->handle[1]->producer);
     free(table);
 }
 
