@@ -119,6 +119,9 @@ static void take_reply(struct mr_door *door, const struct mr_reactor_reply *repl
     case MR_REACTOR_POISONED:
         door_session_poison(mr_ring_session_owner(reply->ring), mr_ring_session_reason(reply->ring));
         break;
+    case MR_REACTOR_HELD:
+        door_held(reply->subscriber);
+        break;
     default:
         mr_assert(!"unknown reply of a reactor");
     }

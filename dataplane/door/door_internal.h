@@ -157,6 +157,7 @@ void door_consumer_free(struct mr_door *door, struct mr_session_consumer *consum
 /* read.c */
 void door_subscribe(struct mr_session *session, const struct mr_message_subscribe *message);
 void door_unsubscribed(struct mr_subscriber *subscriber);
+void door_held(struct mr_subscriber *subscriber);
 uint32_t door_unsubscribe_all(struct mr_session *session, struct mr_session_consumer *consumer);
 void door_extent_notice(struct mr_door *door, const struct mr_steward_notice *notice);
 void door_find_segment(struct mr_session *session, const struct mr_message_segment *message);

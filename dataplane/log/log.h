@@ -264,6 +264,9 @@ void mr_partition_finish(struct mr_partition *partition, struct mr_appended *app
 uint64_t mr_partition_committed(const struct mr_partition *partition, uint64_t *durable);
 uint64_t mr_partition_end(const struct mr_partition *partition);
 
+/** An append waits for memory that was refused, and there is nothing to reuse: what readers pin is what is lacking. */
+bool mr_log_is_starved(const struct mr_log *log);
+
 /** For a cold reader: the segment that holds `offset`, and how far it may be read from the file. @return 0; -ERANGE (below log start); -ENOENT */
 int mr_partition_find_segment(const struct mr_partition *partition, uint64_t offset, struct mr_log_segment *segment, uint64_t *inplace_position,
                               uint64_t *inplace_offset);

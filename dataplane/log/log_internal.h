@@ -31,6 +31,7 @@
 #define MR_LOG_SLOT_FAST_NS      (100 * MR_LOG_MS_NS)  /* a slot that fills within this is followed by a hugepage extent */
 #define MR_LOG_IDLE_NS         5000000000ull
 #define MR_LOG_KEEP_NS         60000000000ull          /* an idle partition gives its memory back after this, or MR_LOG_IDLE_NS when others lack some */
+#define MR_LOG_STARVED_NS        (200 * MR_LOG_MS_NS)
 #define MR_LOG_EXPIRE_LOOKS      24 /* in the time after which a producer is forgotten */
 #define MR_LOG_IDLE_CHECK_NS     (250 * MR_LOG_MS_NS)
 #define MR_LOG_REFUSED_RETRY_NS  (10 * MR_LOG_MS_NS)   /* ask again for memory that was refused */
@@ -276,7 +277,8 @@ struct mr_log {
     struct mr_log_counters counters;
     struct list_node all, todo;
     struct list_node marking, idle, refused, no_space, expiring; /* timers, each with a fixed period: in order of time */
-    uint64_t lacked_ns; /* when a partition was last refused memory; 0: never */
+    uint64_t lacked_ns;  /* when a partition was last refused memory; 0: never */
+    uint64_t starved_ns; /* likewise, one in which an append waited for it */
     uint32_t unsecured;
     bool stepped, secured, draining;
     uint32_t directory_count;

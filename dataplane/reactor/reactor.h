@@ -98,14 +98,17 @@ struct mr_reactor_reply {
     uint64_t inplace_position, inplace_offset;
 };
 
-/** POISONED comes by itself: the door closes the session. */
+/** These come by themselves, and the door closes the session: of `ring`; or of `subscriber`, who pins memory that others need. */
 #define MR_REACTOR_POISONED 100u
+#define MR_REACTOR_HELD     101u
 
 struct mr_reactor_options {
     uint32_t index;
     int cpu; /* -1: not pinned */
     uint32_t idle; /* enum millrace_idle */
     uint64_t delivery_timeout_ms;
+    uint64_t pinned_bytes_max; /* what readers may hold back of memory that the logs want again, see actions.c; 0: no bound */
+    uint64_t pin_grace_ms;     /* and how long they hold it unharmed */
     struct mr_clock *clock;
     struct mr_disk *disk;
     const char *directory_path[MR_LOG_DIRECTORIES_MAX]; /* log.dirs, to be named in messages; outlive the reactor */

@@ -75,6 +75,7 @@ struct mr_ring_session {
 struct mr_freeing {
     struct mr_topic_partition *partition;
     struct mr_log_live_extent extent;
+    uint64_t since_ns; /* when it left the directory; or when those who pin it were last told of */
 };
 
 /** Handles that were closed, of one ring. First the frames are waited for that were committed when the door asked, then their acks. */

@@ -181,6 +181,114 @@ static void a_ring_that_nothing_open_uses_is_given_back(void **state)
     raw_leave(&raw);
 }
 
+#define READERS 24u
+
+static uint32_t published;
+
+static void publish_numbered(struct millrace_producer *producer, uint32_t count)
+{
+    struct millrace_slot slot;
+    for (uint32_t i = 0; i < count; i++) {
+        int rc = -EAGAIN;
+        for (uint32_t tries = 0; tries < 50000 && rc == -EAGAIN; tries++) {
+            rc = millrace_producer_claim(producer, 60000, NULL, &slot);
+            if (rc == -EAGAIN)
+                usleep(100);
+        }
+        assert_int_equal(rc, 0); /* at most five seconds: nobody stops it */
+        memset(slot.value, (int)(published % 251), 60000);
+        memcpy(slot.value, &published, sizeof published);
+        published++;
+        assert_int_equal(millrace_producer_commit(producer, &slot, 1), 1);
+        struct millrace_ack acks[16];
+        int got = millrace_producer_poll_acks(producer, acks, 16);
+        assert_true(got >= 0);
+        for (int k = 0; k < got; k++)
+            assert_int_equal(acks[k].error, 0);
+    }
+}
+
+/* @return it is the record of this offset */
+static bool is_record(const struct millrace_record *record, uint64_t offset)
+{
+    const uint8_t *value = record->value;
+    uint32_t number;
+    memcpy(&number, value, sizeof number);
+    return record->offset == offset && record->value_bytes == 60000 && number == offset && value[sizeof number] == offset % 251 &&
+           memcmp(value + sizeof number, value + sizeof number + 1, 60000 - sizeof number - 1) == 0;
+}
+
+static void readers_that_do_not_poll_cannot_hold_all_memory(void **state)
+{
+    static struct {
+        struct millrace_client *client;
+        struct millrace_consumer *consumer;
+        struct millrace_record record;
+    } readers[READERS];
+    struct millrace_client *client = attach();
+    struct millrace_error err;
+    assert_int_equal(millrace_topic_create(client, "held", 1, "millrace.durability=leader", &err), 0);
+    struct millrace_producer *producer = open_producer(client, "held", NULL);
+    for (uint32_t r = 0; r < READERS; r++) { /* each in an extent of its own, of the 32 that there can be */
+        readers[r].client = attach();
+        readers[r].consumer = open_consumer(readers[r].client, "held", MILLRACE_START_END);
+        publish_numbered(producer, 34);
+        assert_int_equal(millrace_consumer_poll(readers[r].consumer, &readers[r].record, 1, 5000), 1);
+        assert_true(is_record(&readers[r].record, readers[r].record.offset));
+    }
+    publish_numbered(producer, 2000); /* twice all memory */
+    assert_int_equal(millrace_producer_flush(producer, 10000), 0);
+
+    uint32_t stale = 0, intact = 0;
+    for (uint32_t r = 0; r < READERS; r++) {
+        uint64_t offset = readers[r].record.offset;
+        bool whole = is_record(&readers[r].record, offset);
+        struct millrace_record record;
+        int rc = millrace_consumer_poll(readers[r].consumer, &record, 1, 5000);
+        if (rc == -ESTALE) { /* told, and where to go on is the reader's business */
+            stale++;
+            assert_int_equal(millrace_consumer_seek_offset(readers[r].consumer, 0, offset), 0);
+            offset--;
+        } else {
+            assert_true(whole); /* what was overwritten is always told */
+            assert_int_equal(rc, 1);
+            assert_true(is_record(&record, ++offset));
+            intact++;
+        }
+        for (uint32_t i = 0; i < (r % 8 == 0 ? published - (uint32_t)offset - 1 : 50); i++) { /* from the file, and back to memory */
+            assert_int_equal(millrace_consumer_poll(readers[r].consumer, &record, 1, 5000), 1);
+            assert_true(is_record(&record, ++offset));
+        }
+        millrace_consumer_close(readers[r].consumer);
+        millrace_detach(readers[r].client);
+    }
+    assert_true(stale > 0 && intact > 0);
+    millrace_producer_close(producer);
+    millrace_detach(client);
+}
+
+/* A reader that polls, however slowly, lets go of memory that is wanted and reads on from the file. */
+static void a_slow_reader_keeps_its_session(void **state)
+{
+    struct millrace_client *client = attach(), *reader = attach();
+    struct millrace_error err;
+    struct millrace_record record;
+    assert_int_equal(millrace_topic_create(client, "slow", 1, "millrace.durability=leader", &err), 0);
+    struct millrace_producer *producer = open_producer(client, "slow", NULL);
+    struct millrace_consumer *consumer = open_consumer(reader, "slow", MILLRACE_START_END);
+    published = 0;
+    for (uint32_t i = 0; i < 60; i++) {
+        publish_numbered(producer, 60);
+        assert_int_equal(millrace_consumer_poll(consumer, &record, 1, 5000), 1);
+        assert_true(is_record(&record, i));
+        usleep(50000);
+    }
+    millrace_consumer_close(consumer);
+    millrace_detach(reader);
+    millrace_producer_close(producer);
+    millrace_detach(client);
+}
+
 static int start(void **state)
 {
     door_world_start();
@@ -199,6 +307,8 @@ int main(void)
         cmocka_unit_test(producers_open_and_close_without_end),
         cmocka_unit_test(a_producer_gets_the_ring_that_it_needs_whatever_was_opened_before),
         cmocka_unit_test(a_ring_that_nothing_open_uses_is_given_back),
+        cmocka_unit_test(readers_that_do_not_poll_cannot_hold_all_memory),
+        cmocka_unit_test(a_slow_reader_keeps_its_session),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

@@ -332,6 +332,7 @@ static void memory_is_reused_only_when_nobody_pins_it(void **state)
         log_world_step(w);
     }
     assert_int_equal(rc, -EAGAIN); /* all is pinned: the frames wait in their rings */
+    assert_true(mr_log_is_starved(w->reactor[0].log)); /* which the reactor does something about */
     assert_true(w->actions[MR_LOG_ACTION_FREE_EXTENT] > 0);
     uint64_t end = log_world_end(w, 0);
     w->hold_frees = false;
