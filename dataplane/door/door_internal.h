@@ -29,6 +29,7 @@ enum mr_request_kind {
     MR_REQUEST_SEGMENT,
     MR_REQUEST_CLOSE, /* of a consumer: its reactors let go of its readers */
     MR_REQUEST_TOPIC,
+    MR_REQUEST_NUMBERS, /* an open that waits for handles of what was closed before */
 };
 
 /** Ring memory: one per reactor met, and older ones, too small for what was opened later, as long as something that is open uses them.
@@ -97,6 +98,11 @@ struct mr_session {
     struct mr_message_producer_opened producer_opened;
     struct mr_message_consumer_opened consumer_opened;
     struct mr_topic *request_topic;
+    union {
+        struct mr_message_header header;
+        struct mr_message_open_producer producer;
+        struct mr_message_open_consumer consumer;
+    } later; /* MR_REQUEST_NUMBERS */
 };
 
 struct mr_door {

@@ -126,7 +126,26 @@ void door_handles_returned(struct mr_session *session, struct mr_handle **handle
         free_handle(session, handles[h]);
     free(handles);
     session->returns_awaited--;
+    if (session->state == MR_SESSION_READY && session->request_kind == MR_REQUEST_NUMBERS) {
+        session->request_kind = MR_REQUEST_NONE;
+        if (session->later.header.type == MR_MESSAGE_OPEN_PRODUCER)
+            door_open_producer(session, &session->later.producer);
+        else
+            door_open_consumer(session, &session->later.consumer);
+        return;
+    }
     door_session_settle(session);
+}
+
+/* What was closed before may still have frames on their way, and its numbers with them: then the request waits for these. */
+static bool must_wait(struct mr_session *session, uint32_t count, const struct mr_message_header *message)
+{
+    if (session->returns_awaited == 0 || find_numbers(session, count) != -EMFILE)
+        return false;
+    if (message != &session->later.header)
+        memcpy(&session->later, message, message->bytes);
+    session->request_kind = MR_REQUEST_NUMBERS;
+    return true;
 }
 
 static int offer_rings(struct mr_session *session, struct mr_topic *topic, uint32_t submission_bytes, struct millrace_error *err)
@@ -185,6 +204,8 @@ void door_open_producer(struct mr_session *session, const struct mr_message_open
         door_session_poison(session, MR_POISON_MESSAGE);
         return;
     }
+    if (must_wait(session, topic->partition_count, &message->header))
+        return;
     int64_t producer_id = -1;
     int16_t epoch = -1;
     if (message->resume) {
@@ -274,6 +295,8 @@ void door_open_consumer(struct mr_session *session, const struct mr_message_open
         door_send_error(session, request, EMFILE, "a session can have 256 consumers: close some, or attach once more");
         return;
     }
+    if (must_wait(session, topic->partition_count, &message->header))
+        return;
     struct mr_session_consumer *consumer = &session->consumers[number];
     int rc = make_consumer(session, consumer, topic, &err);
     if (rc != 0) {
