@@ -58,6 +58,12 @@ static const struct mr_config_key keys[] = {
      .doc = "a producer that is not attached is forgotten after so long; until then what it sends again is known"},
     {.name = "millrace.ring.bytes.max", .type = MR_CONFIG_BYTES, .initial = "64MiB", .min = 65536, .max = 1024 * MIB, .power_of_two = true,
      NODE(ring_bytes_max), .doc = "the largest submission ring a client may ask for"},
+    {.name = "millrace.quota.sessions", .type = MR_CONFIG_INT, .initial = "16384", .min = 1, .max = 65536, NODE(quota_sessions),
+     .doc = "sessions that one user may have attached at a time"},
+    {.name = "millrace.quota.session.bytes", .type = MR_CONFIG_BYTES, .initial = "4GiB", .min = 1 * MIB, .max = INT64_MAX, NODE(quota_session_bytes),
+     .doc = "memory that the sessions of one user may have in all: rings and pins"},
+    {.name = "millrace.quota.attach.rate", .type = MR_CONFIG_INT, .initial = "5000", .min = 1, .max = 1000000, NODE(quota_attach_rate),
+     .doc = "how often one user may attach within a second"},
     {.name = "millrace.logging.level", .type = MR_CONFIG_ENUM, .initial = "info", .words = level_words, NODE(logging_level),
      .doc = "what is logged to stderr"},
 };

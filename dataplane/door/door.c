@@ -244,5 +244,10 @@ void mr_door_close(struct mr_door *door)
         return;
     close(door->listener);
     close(door->epoll);
+    while (door->users != NULL) {
+        struct door_user *user = door->users;
+        door->users = user->next;
+        free(user);
+    }
     free(door);
 }

@@ -65,9 +65,19 @@ struct mr_session_producer {
     struct mr_topic *topic;
 };
 
+/** A user, and what it has taken. */
+struct door_user {
+    struct door_user *next;
+    uid_t uid;
+    uint64_t sessions, bytes;
+    uint64_t attaches, second_ns; /* within the second that began then */
+    bool said;                    /* that it was refused something */
+};
+
 struct mr_session {
     struct mr_session *next;
     struct mr_door *door;
+    struct door_user *user;
     enum mr_session_state state;
     uint64_t id;
     int socket, pidfd, doorbell;
@@ -110,6 +120,7 @@ struct mr_door {
     char socket_path[108];
     int listener, epoll;
     struct mr_session *sessions;
+    struct door_user *users;
     uint32_t session_count;
     uint32_t fd_count, fd_max; /* descriptors that sessions hold here; the log must always find some */
     bool any_settled; /* a CLOSING session waits for nothing any more: sweep */
@@ -138,6 +149,14 @@ void door_send_error(struct mr_session *session, uint64_t request, int code, con
 void door_send_done(struct mr_session *session, uint64_t request);
 void door_to_reactor(struct mr_door *door, uint32_t reactor, const struct mr_reactor_message *message);
 
+/* quota.c */
+
+/** @return NULL with a message: -EDQUOT or -EAGAIN, as its code says. Else the user has a session more, until it is taken from `sessions` again. */
+struct door_user *door_quota_attach(struct mr_door *door, uid_t uid, struct millrace_error *err);
+bool door_quota_is_news(struct mr_door *door, uid_t uid);
+int door_quota_take(struct mr_session *session, uint64_t bytes, struct millrace_error *err) MR_MUST_USE;
+void door_quota_give(struct mr_session *session, uint64_t bytes);
+
 /* rings.c */
 bool door_take_fds(struct mr_door *door, uint32_t count);
 int door_ring_offer(struct mr_session *session, uint32_t reactor, uint32_t submission_bytes, struct millrace_error *err);
@@ -158,7 +177,7 @@ void door_handles_returned(struct mr_session *session, struct mr_handle **handle
 void door_close_producer(struct mr_session *session, const struct mr_message_close *message);
 void door_close_consumer(struct mr_session *session, const struct mr_message_close *message);
 void door_consumer_closed(struct mr_session *session);
-void door_consumer_free(struct mr_door *door, struct mr_session_consumer *consumer);
+void door_consumer_free(struct mr_session *session, struct mr_session_consumer *consumer);
 
 /* read.c */
 void door_subscribe(struct mr_session *session, const struct mr_message_subscribe *message);

@@ -170,7 +170,7 @@ static void fail(struct mr_session *session, int rc, const char *text)
     if (session->request_kind == MR_REQUEST_PRODUCER)
         session->producers[session->opening].open = false;
     else
-        door_consumer_free(session->door, &session->consumers[session->opening]);
+        door_consumer_free(session, &session->consumers[session->opening]);
     session->request_kind = MR_REQUEST_NONE;
     door_send_error(session, session->request, rc, text);
 }
@@ -257,11 +257,17 @@ static int make_consumer(struct mr_session *session, struct mr_session_consumer 
     uint64_t pins_bytes = mr_align_up((uint64_t)topic->partition_count * MR_PINS_PER_PARTITION * sizeof(uint64_t), 4096);
     void *memory = NULL;
 
-    if (!door_take_fds(session->door, 1))
+    int rc = door_quota_take(session, pins_bytes, err);
+    if (rc != 0)
+        return rc;
+    if (!door_take_fds(session->door, 1)) {
+        door_quota_give(session, pins_bytes);
         return mr_err(err, EMFILE, "attached programs hold %u descriptors of the broker, half of what it may open; raise its limit (ulimit -n)",
                       session->door->fd_max);
+    }
     int fd = door_memfd("millrace-pins", pins_bytes, &memory, err);
     if (fd < 0) {
+        door_quota_give(session, pins_bytes);
         session->door->fd_count--;
         return fd;
     }
@@ -269,9 +275,9 @@ static int make_consumer(struct mr_session *session, struct mr_session_consumer 
     consumer->pins = memory;
     consumer->pins_bytes = pins_bytes;
     consumer->subscribers = calloc(topic->partition_count, sizeof(struct mr_subscriber *));
-    int rc = consumer->subscribers == NULL ? -ENOMEM : add_handles(session, topic, MR_HANDLE_CONSUMER, 0, -1, -1);
+    rc = consumer->subscribers == NULL ? -ENOMEM : add_handles(session, topic, MR_HANDLE_CONSUMER, 0, -1, -1);
     if (rc < 0) {
-        door_consumer_free(session->door, consumer);
+        door_consumer_free(session, consumer);
         return mr_err(err, -rc, rc == -EMFILE ? "a session can have 65536 handles (partitions times producers and consumers): attach once more"
                                               : "the broker has no memory for another consumer");
     }
@@ -435,18 +441,20 @@ void door_close_consumer(struct mr_session *session, const struct mr_message_clo
 /* No reactor reads its pins any more. */
 void door_consumer_closed(struct mr_session *session)
 {
-    door_consumer_free(session->door, &session->consumers[session->opening]);
+    door_consumer_free(session, &session->consumers[session->opening]);
     session->request_kind = MR_REQUEST_NONE;
     door_send_done(session, session->request);
 }
 
-void door_consumer_free(struct mr_door *door, struct mr_session_consumer *consumer)
+void door_consumer_free(struct mr_session *session, struct mr_session_consumer *consumer)
 {
-    if (consumer->pins != NULL)
+    if (consumer->pins != NULL) {
         munmap(consumer->pins, consumer->pins_bytes);
+        door_quota_give(session, consumer->pins_bytes);
+    }
     if (consumer->pins_fd >= 0) {
         close(consumer->pins_fd);
-        door->fd_count--;
+        session->door->fd_count--;
     }
     free(consumer->subscribers);
     memset(consumer, 0, sizeof *consumer);

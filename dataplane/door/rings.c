@@ -64,10 +64,15 @@ struct mr_session_ring *door_ring_of(struct mr_session *session, const struct mr
 static int make_ring(struct mr_session *session, struct mr_session_ring *slot, struct millrace_error *err)
 {
     uint64_t bytes = mr_ring_bytes(slot->shape);
-    if (!door_take_fds(session->door, RING_FDS))
+    int rc = door_quota_take(session, bytes, err);
+    if (rc != 0)
+        return rc;
+    if (!door_take_fds(session->door, RING_FDS)) {
+        door_quota_give(session, bytes);
         return mr_err(err, EMFILE, "attached programs hold %u descriptors of the broker, half of what it may open; raise its limit (ulimit -n)",
                       session->door->fd_max);
-    int rc = slot->fd = door_memfd("millrace-ring", bytes, &slot->memory, err);
+    }
+    rc = slot->fd = door_memfd("millrace-ring", bytes, &slot->memory, err);
     if (rc < 0)
         goto failed;
     slot->doorbell = fcntl(session->doorbell, F_DUPFD_CLOEXEC, 0);
@@ -83,6 +88,7 @@ static int make_ring(struct mr_session *session, struct mr_session_ring *slot, s
     munmap(slot->memory, bytes);
     close(slot->fd);
 failed:
+    door_quota_give(session, bytes);
     session->door->fd_count -= RING_FDS;
     return rc;
 }
@@ -185,6 +191,7 @@ void door_ring_free(struct mr_session *session, struct mr_session_ring *slot)
     mr_ring_session_free(slot->ring);
     mr_guard_remove(slot->arena);
     munmap(slot->memory, mr_ring_bytes(slot->shape));
+    door_quota_give(session, mr_ring_bytes(slot->shape));
     close(slot->fd);
     close(slot->doorbell);
     session->door->fd_count -= RING_FDS;

@@ -71,7 +71,7 @@ static void destroy(struct mr_session *session)
     while (session->rings != NULL)
         door_ring_free(session, session->rings);
     for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++)
-        door_consumer_free(door, &session->consumers[c]);
+        door_consumer_free(session, &session->consumers[c]);
     for (uint32_t h = 0; h < session->handle_count; h++)
         free(session->handles[h]);
     free(session->handles);
@@ -86,13 +86,28 @@ static void destroy(struct mr_session *session)
     if (session->doorbell >= 0)
         close(session->doorbell);
     door->fd_count -= SESSION_FDS;
+    session->user->sessions--;
     if (door->creator == session)
         door->creator = NULL;
     free(session);
 }
 
+/* Nothing is made for it; it reads why as the answer to what it asks first. */
+static void turn_away(struct mr_door *door, int fd, const struct ucred *who, const struct millrace_error *err)
+{
+    struct mr_message_error message = {.header = {.bytes = sizeof message, .type = MR_MESSAGE_ERROR, .abi_version = MR_ABI_VERSION}, .code = err->code};
+    snprintf(message.text, sizeof message.text, "%s", err->text);
+    int rc = mr_session_send(fd, &message, NULL, 0);
+    (void)rc;
+    close(fd);
+    door->fd_count -= SESSION_FDS;
+    if (door_quota_is_news(door, who->uid))
+        mr_say_warn("pid %d was turned away: %s", (int)who->pid, err->text);
+}
+
 void door_accept(struct mr_door *door)
 {
+    struct millrace_error err = {0};
     struct ucred credentials;
     socklen_t bytes = sizeof credentials;
     int fd = accept4(door->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -110,13 +125,20 @@ void door_accept(struct mr_door *door)
         close(fd);
         return;
     }
+    struct door_user *user = door_quota_attach(door, credentials.uid, &err);
+    if (user == NULL) {
+        turn_away(door, fd, &credentials, &err);
+        return;
+    }
     struct mr_session *session = calloc(1, sizeof *session);
     if (session == NULL) {
+        user->sessions--;
         door->fd_count -= SESSION_FDS;
         close(fd);
         return;
     }
     session->door = door;
+    session->user = user;
     session->socket = fd;
     session->pid = credentials.pid;
     session->uid = credentials.uid;

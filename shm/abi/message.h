@@ -5,6 +5,7 @@
  * rings, so that a client that is busy reads its socket when there is something to read, and makes no system call otherwise.
  *
  *  client                                  daemon
+ *  (connect)                            -> ERROR without a request's number, and hang-up: turned away by a quota
  *  HELLO                                -> WELCOME + [wake: read end of a pipe, doorbell eventfd] | ERROR
  *  OPEN_PRODUCER                        -> RING + [memfd] (one per reactor to which there is none yet, or none so large; the client maps it and
  *                                          answers RING_MAPPED, upon which the daemon seals it and hands it to its reactor) ...

@@ -91,7 +91,7 @@ int mr_client_request(struct millrace_client *client, struct mr_message_header *
         return mr_err(err, ENOTCONN, "not attached to the broker (it is away): try again, or start it with `millrace up`");
     mr_message_begin(request, bytes, type, number);
     int rc = mr_session_send(client->socket, request, NULL, 0);
-    if (rc != 0)
+    if (rc != 0 && rc != -EPIPE && rc != -ECONNRESET) /* else it may have said why before it hung up */
         return mr_err(err, ENOTCONN, "the broker at '%s' went away: %s", client->path, strerror(-rc));
     for (;;) {
         rc = mr_session_receive(client->socket, reply, sizeof *reply, fds, fd_count);
@@ -103,6 +103,8 @@ int mr_client_request(struct millrace_client *client, struct mr_message_header *
             poll(&wait, 1, (int)((deadline_ns - now_ns) / 1000000u) + 1);
             continue;
         }
+        if (rc >= 0 && reply->header.request == 0 && reply->header.type == MR_MESSAGE_ERROR)
+            break; /* turned away before we had asked anything */
         if (rc >= 0 && reply->header.request == 0) {
             rc = take_push(client, reply, fds, *fd_count);
             *fd_count = 0;

@@ -16,6 +16,7 @@
 #include "dataplane/node/start.h"
 
 char door_world_socket[108];
+const char *door_world_sets[4];
 
 static struct {
     char root[64];
@@ -65,7 +66,7 @@ void door_world_start(void)
 {
     struct millrace_error err;
     char dirs[100], socket[120];
-    const char *sets[] = {dirs, socket, "millrace.hugepages=off", "millrace.memory.bytes=64MiB", "millrace.extent.bytes=2MiB", "log.segment.bytes=4MiB"};
+    const char *sets[10] = {dirs, socket, "millrace.hugepages=off", "millrace.memory.bytes=64MiB", "millrace.extent.bytes=2MiB", "log.segment.bytes=4MiB"};
 
     signal(SIGPIPE, SIG_IGN);
     snprintf(world.root, sizeof world.root, "/tmp/mr_door_XXXXXX");
@@ -73,7 +74,11 @@ void door_world_start(void)
     snprintf(door_world_socket, sizeof door_world_socket, "%s/socket", world.root);
     snprintf(dirs, sizeof dirs, "log.dirs=%s", world.root);
     snprintf(socket, sizeof socket, "millrace.socket=%s", door_world_socket);
-    assert_int_equal(mr_node_config_load(&world.config, &world.origin, NULL, sets, 6, &err), 0);
+    uint32_t set_count = 6;
+    for (uint32_t i = 0; i < MR_COUNT_OF(door_world_sets); i++)
+        if (door_world_sets[i] != NULL)
+            sets[set_count++] = door_world_sets[i];
+    assert_int_equal(mr_node_config_load(&world.config, &world.origin, NULL, sets, set_count, &err), 0);
     assert_int_equal(mr_datadir_open(&world.directory, world.root, 0, &err), 0);
     assert_int_equal(mr_memory_open(&world.memory, "off", &world.directory.id, 2u << 20, &err), 0);
     assert_int_equal(mr_disk_threads_open(&world.cold_disk, 1, 1, &err), 0);

@@ -13,6 +13,7 @@
 #define RAW_RINGS_MAX       16u
 
 extern char door_world_socket[108];
+extern const char *door_world_sets[4]; /* key=value, before the start; NULL: none */
 
 /** Start the node; it stays until door_world_stop(). */
 void door_world_start(void);
