@@ -31,6 +31,8 @@
 #include "shm/base/random.h"
 #include "shm/session/socket.h"
 
+#define PIN_GRACE_MS 5000 /* a program that looks longer at one batch has a debugger in it, or its user */
+#define PINNED_SHARE 4    /* of memory, that readers may hold back from logs that want it */
 #define REACTORS_MAX    64u
 #define DISK_DEPTH      256u
 #define DISK_THREADS    4u
@@ -50,6 +52,7 @@ struct node {
     struct mr_start start;
     struct mr_disk *cold_disk; /* the steward's, and start's */
     uint32_t reactor_count;
+    uint64_t memory_bytes_max;
     struct mr_reactor *reactors[REACTORS_MAX];
     uint8_t *staging[REACTORS_MAX][MR_LOG_DIRECTORIES_MAX]; /* of the journals */
     struct mr_bell reactor_bells[REACTORS_MAX], steward_bell, door_bell;
@@ -158,13 +161,15 @@ static int start_reactor(struct node *node, uint32_t r, struct millrace_error *e
     struct mr_uuid seed;
     struct mr_reactor_options options = {
         .index = r, .cpu = node->config.reactors.pinned ? node->config.reactors.cpu[r] : -1, .idle = node->config.idle,
-        .delivery_timeout_ms = (uint64_t)node->config.delivery_timeout_ms, .clock = node->clock, .messages = &node->messages[r],
+        .delivery_timeout_ms = (uint64_t)node->config.delivery_timeout_ms, .pin_grace_ms = PIN_GRACE_MS,
+        .pinned_bytes_max = mr_max_u64(node->memory_bytes_max / PINNED_SHARE / node->reactor_count, 1), .clock = node->clock, .messages = &node->messages[r],
         .answers = &node->answers[r], .jobs = &node->jobs[r], .replies = &node->replies[r], .bell = &node->reactor_bells[r]};
     if (mr_uuid_random(&seed) != 0)
         return mr_err(err, EIO, "no random bytes from the kernel");
     memcpy(&random.state, seed.bytes, sizeof random.state);
     options.log = (struct mr_log_options){.reactor = r, .directory_count = node->config.log_dirs.count, .random_seed = mr_random_next(&random),
-                                          .flush_ns = (uint64_t)node->config.flush_ms * 1000000u, .mark_ns = MARK_NS, .commit_bytes_max = COMMIT_BYTES};
+                                          .flush_ns = (uint64_t)node->config.flush_ms * 1000000u, .mark_ns = MARK_NS, .commit_bytes_max = COMMIT_BYTES,
+                                          .producer_expiration_ms = (uint64_t)node->config.producer_expiration_ms};
     int rc = open_disk(node, DISK_DEPTH, r == 0, &options.disk, err);
     for (uint32_t d = 0; d < node->config.log_dirs.count && rc == 0; d++) {
         struct mr_log_journal *journal = &options.log.journal[d];
@@ -229,6 +234,7 @@ static int start_threads(struct node *node, struct millrace_error *err)
         steward.cpu_of_reactor[r] = node->config.reactors.pinned && r < node->reactor_count ? node->config.reactors.cpu[r] : -1;
     if (steward.memory_bytes_max == 0)
         steward.memory_bytes_max = (node->memory.huge_free_bytes > 0 ? node->memory.huge_free_bytes : physical_memory()) / 4;
+    node->memory_bytes_max = steward.memory_bytes_max;
     int rc = open_mailboxes(node, err);
     if (rc == 0)
         rc = mr_steward_start(&node->steward, &steward, err);

@@ -114,6 +114,9 @@ static int say_why(struct consume *c, int rc, struct millrace_error *err)
         return skip_removed(c, err);
     if (rc == -EBADMSG)
         return mr_err(err, EBADMSG, "a damaged batch in topic '%s': run 'millrace log verify' on its directories", c->topic);
+    if (rc == -ESTALE)
+        return mr_err(err, ESTALE, "whoever reads this output did not for so long that the node had to use the records' memory for others: what was "
+                      "printed last may be damaged; run this again, to a file, or raise millrace.memory.bytes");
     if (rc == -ENOTCONN)
         return mr_err(err, ENOTCONN, "the node has been away for too long; start it with 'millrace up' and run this again");
     return mr_err(err, -rc, "reading topic '%s': %s", c->topic, strerror(-rc));

@@ -96,6 +96,9 @@ int mr_node_config_load(struct mr_node_config *node, struct mr_config *origin, c
     if (rc == 0 && node->memory_bytes != 0 && node->memory_bytes < 2 * node->extent_bytes)
         rc = mr_err(err, EINVAL, "millrace.memory.bytes=%lld does not hold two extents of millrace.extent.bytes=%lld: raise it to %lld",
                     (long long)node->memory_bytes, (long long)node->extent_bytes, (long long)(2 * node->extent_bytes));
+    if (rc == 0 && node->producer_expiration_ms < node->delivery_timeout_ms)
+        rc = mr_err(err, EINVAL, "producer.id.expiration.ms=%lld is less than delivery.timeout.ms=%lld: a producer would be forgotten while it may "
+                    "still send again", (long long)node->producer_expiration_ms, (long long)node->delivery_timeout_ms);
     return rc;
 }
 

@@ -35,7 +35,11 @@ struct mr_node_config {
     char socket[104];             /* "": the default; fits sockaddr_un */
     char socket_mode[8];          /* octal */
     int64_t delivery_timeout_ms;
+    int64_t producer_expiration_ms;
     int64_t ring_bytes_max;       /* largest submission ring a client may ask for */
+    int64_t quota_sessions;       /* each of these for one user */
+    int64_t quota_session_bytes;
+    int64_t quota_attach_rate;    /* a second */
     uint32_t logging_level;       /* enum mr_logging_level */
 };
 

@@ -98,11 +98,13 @@ static void take_reply(struct mr_door *door, const struct mr_reactor_reply *repl
     case MR_REACTOR_SET_HANDLES:
         door_handles_set(reply->context, reply->handles);
         break;
+    case MR_REACTOR_CLOSE_HANDLES:
+        door_handles_returned(mr_ring_session_owner(reply->ring), reply->handles, reply->handle_count);
+        break;
     case MR_REACTOR_CLOSE_RING: {
         struct mr_session *session = mr_ring_session_owner(reply->ring);
         free(reply->handles);
-        session->replies_awaited--;
-        door_session_settle(session);
+        door_ring_returned(session, reply->ring);
         break;
     }
     case MR_REACTOR_UNSUBSCRIBE:
@@ -117,6 +119,9 @@ static void take_reply(struct mr_door *door, const struct mr_reactor_reply *repl
     case MR_REACTOR_POISONED:
         door_session_poison(mr_ring_session_owner(reply->ring), mr_ring_session_reason(reply->ring));
         break;
+    case MR_REACTOR_HELD:
+        door_held(reply->subscriber);
+        break;
     default:
         mr_assert(!"unknown reply of a reactor");
     }
@@ -128,8 +133,8 @@ static MR_COLD void close_hit_sessions(struct mr_door *door)
     struct mr_session *next;
     for (struct mr_session *session = door->sessions; session != NULL; session = next) {
         next = session->next;
-        for (uint32_t r = 0; r < door->options.reactor_count; r++)
-            if (session->state != MR_SESSION_CLOSING && session->rings[r].ring != NULL && mr_guard_was_hit(session->rings[r].arena)) {
+        for (struct mr_session_ring *ring = session->rings; ring != NULL; ring = ring->next)
+            if (session->state != MR_SESSION_CLOSING && mr_guard_was_hit(ring->arena)) {
                 door_session_poison(session, MR_POISON_BUS_ERROR);
                 break;
             }
@@ -239,5 +244,10 @@ void mr_door_close(struct mr_door *door)
         return;
     close(door->listener);
     close(door->epoll);
+    while (door->users != NULL) {
+        struct door_user *user = door->users;
+        door->users = user->next;
+        free(user);
+    }
     free(door);
 }

@@ -29,22 +29,28 @@ enum mr_request_kind {
     MR_REQUEST_SEGMENT,
     MR_REQUEST_CLOSE, /* of a consumer: its reactors let go of its readers */
     MR_REQUEST_TOPIC,
+    MR_REQUEST_NUMBERS, /* an open that waits for handles of what was closed before */
 };
 
-/** Ring memory, one per reactor met. */
+/** Ring memory: one per reactor met, and older ones, too small for what was opened later, as long as something that is open uses them.
+ *
+ * OFFERED -> MAPPED [RING_MAPPED] -> LEAVING [superseded and without handles, or the end of the session] -> freed [its reactor replied] */
 struct mr_session_ring {
-    struct mr_ring_session *ring; /* NULL: none to this reactor */
+    struct mr_session_ring *next; /* younger before older */
+    struct mr_ring_session *ring;
     void *memory;
     int fd;
-    int arena; /* in the guard's table */
+    int doorbell; /* the session's, under a number of its own (mr_ring_session_new) */
+    int arena;    /* in the guard's table */
+    uint32_t number, reactor;
     struct mr_ring_shape shape;
-    bool mapped; /* the client has it too: sealed, and with the reactor */
+    uint32_t handle_count; /* of the session's table that are this ring's */
+    bool mapped;           /* the client has it too: sealed, and with the reactor */
+    bool leaving, retires; /* asked back; while the session goes on */
 };
 
-/* FREE -> OPEN [open] -> PARKED [close, or a failed open: handles and pins stay, for the next consumer of this topic] -> OPEN [open]
- * PARKED -> FREE [every place is taken: given to another topic; its handles then stay unused until the session ends] */
 struct mr_session_consumer {
-    bool open, parked;
+    bool open;
     struct mr_topic *topic;
     uint32_t handle_first;
     _Atomic uint64_t *pins;
@@ -55,12 +61,23 @@ struct mr_session_consumer {
 
 struct mr_session_producer {
     bool open;
+    uint32_t handle_first;
     struct mr_topic *topic;
+};
+
+/** A user, and what it has taken. */
+struct door_user {
+    struct door_user *next;
+    uid_t uid;
+    uint64_t sessions, bytes;
+    uint64_t attaches, second_ns; /* within the second that began then */
+    bool said;                    /* that it was refused something */
 };
 
 struct mr_session {
     struct mr_session *next;
     struct mr_door *door;
+    struct door_user *user;
     enum mr_session_state state;
     uint64_t id;
     int socket, pidfd, doorbell;
@@ -69,9 +86,14 @@ struct mr_session {
     pid_t pid;
     uid_t uid;
     char client[64];
-    struct mr_session_ring rings[MR_REACTORS_MAX];
-    struct mr_handle **handles; /* the session's whole table; each ring has a copy of the pointers */
+    struct mr_session_ring *rings;
+    struct mr_session_ring *current[MR_REACTORS_MAX]; /* the newest to each reactor; NULL: none */
+    uint32_t ring_next;                               /* number */
+    /* The session's whole table; each ring has a copy of the pointers that are its own. NULL: a free number. A number is free again when its
+     * reactor has given the handle back (MR_REACTOR_CLOSE_HANDLES): until then frames and acks for it may be on their way. */
+    struct mr_handle **handles;
     uint32_t handle_count;
+    uint32_t returns_awaited; /* from reactors: arrays of handles, and rings that retire */
     struct mr_session_producer producers[MR_SESSION_PRODUCERS_MAX];
     struct mr_session_consumer consumers[MR_SESSION_CONSUMERS_MAX];
     uint32_t mail;            /* messages sent, for the rings' word of that name */
@@ -86,6 +108,11 @@ struct mr_session {
     struct mr_message_producer_opened producer_opened;
     struct mr_message_consumer_opened consumer_opened;
     struct mr_topic *request_topic;
+    union {
+        struct mr_message_header header;
+        struct mr_message_open_producer producer;
+        struct mr_message_open_consumer consumer;
+    } later; /* MR_REQUEST_NUMBERS */
 };
 
 struct mr_door {
@@ -93,6 +120,7 @@ struct mr_door {
     char socket_path[108];
     int listener, epoll;
     struct mr_session *sessions;
+    struct door_user *users;
     uint32_t session_count;
     uint32_t fd_count, fd_max; /* descriptors that sessions hold here; the log must always find some */
     bool any_settled; /* a CLOSING session waits for nothing any more: sweep */
@@ -121,11 +149,22 @@ void door_send_error(struct mr_session *session, uint64_t request, int code, con
 void door_send_done(struct mr_session *session, uint64_t request);
 void door_to_reactor(struct mr_door *door, uint32_t reactor, const struct mr_reactor_message *message);
 
+/* quota.c */
+
+/** @return NULL with a message: -EDQUOT or -EAGAIN, as its code says. Else the user has a session more, until it is taken from `sessions` again. */
+struct door_user *door_quota_attach(struct mr_door *door, uid_t uid, struct millrace_error *err);
+bool door_quota_is_news(struct mr_door *door, uid_t uid);
+int door_quota_take(struct mr_session *session, uint64_t bytes, struct millrace_error *err) MR_MUST_USE;
+void door_quota_give(struct mr_session *session, uint64_t bytes);
+
 /* rings.c */
 bool door_take_fds(struct mr_door *door, uint32_t count);
 int door_ring_offer(struct mr_session *session, uint32_t reactor, uint32_t submission_bytes, struct millrace_error *err);
 void door_ring_mapped(struct mr_session *session, const struct mr_message_ring_mapped *message);
-void door_ring_free(struct mr_session *session, uint32_t reactor);
+void door_ring_retire(struct mr_session *session, struct mr_session_ring *slot);
+void door_ring_returned(struct mr_session *session, struct mr_ring_session *ring);
+void door_ring_free(struct mr_session *session, struct mr_session_ring *slot);
+struct mr_session_ring *door_ring_of(struct mr_session *session, const struct mr_ring_session *ring);
 int door_memfd(const char *name, uint64_t bytes, void **memory, struct millrace_error *err);
 int door_memfd_seal(int fd, uint64_t bytes);
 
@@ -134,14 +173,16 @@ void door_open_producer(struct mr_session *session, const struct mr_message_open
 void door_open_consumer(struct mr_session *session, const struct mr_message_open_consumer *message);
 void door_open_go_on(struct mr_session *session);
 void door_handles_set(struct mr_session *session, struct mr_handle **old);
+void door_handles_returned(struct mr_session *session, struct mr_handle **handles, uint32_t count);
 void door_close_producer(struct mr_session *session, const struct mr_message_close *message);
 void door_close_consumer(struct mr_session *session, const struct mr_message_close *message);
 void door_consumer_closed(struct mr_session *session);
-void door_consumer_free(struct mr_door *door, struct mr_session_consumer *consumer);
+void door_consumer_free(struct mr_session *session, struct mr_session_consumer *consumer);
 
 /* read.c */
 void door_subscribe(struct mr_session *session, const struct mr_message_subscribe *message);
 void door_unsubscribed(struct mr_subscriber *subscriber);
+void door_held(struct mr_subscriber *subscriber);
 uint32_t door_unsubscribe_all(struct mr_session *session, struct mr_session_consumer *consumer);
 void door_extent_notice(struct mr_door *door, const struct mr_steward_notice *notice);
 void door_find_segment(struct mr_session *session, const struct mr_message_segment *message);

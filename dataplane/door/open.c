@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening producers and consumers: handles for each partition, rings to the reactors that own them.
  *
- *   request -> offer a ring for every owner not met before -> [all RING_MAPPED] -> give each owner the new handle table -> [all replied]
+ *   request -> offer a ring for every owner to whom there is none so large -> [all RING_MAPPED] -> give each owner the new handle table -> [all replied]
  *           -> OPENED */
 #include "dataplane/door/door_internal.h"
 
@@ -35,21 +35,42 @@ static struct mr_topic *find_topic(struct mr_session *session, const char *name_
     return topic;
 }
 
-/* One handle a partition, at the end of the session's table; all that follows can no longer fail for want of them. */
-static int add_handles(struct mr_session *session, struct mr_topic *topic, uint8_t kind, uint8_t acks, int64_t producer_id, int16_t epoch)
+/* Numbers that lie together: the first that are free, else the table grows. @return the first of them; -EMFILE; -ENOMEM */
+static int find_numbers(struct mr_session *session, uint32_t count)
 {
-    uint32_t first = session->handle_count, count = topic->partition_count;
+    uint32_t run = 0;
+    for (uint32_t number = 0; number < session->handle_count; number++) {
+        run = session->handles[number] == NULL ? run + 1 : 0;
+        if (run == count)
+            return (int)(number + 1 - count);
+    }
+    uint32_t first = session->handle_count - run;
     if (first + count > MR_SESSION_HANDLES_MAX)
         return -EMFILE;
     struct mr_handle **grown = realloc(session->handles, (first + count) * sizeof(*grown));
     if (grown == NULL)
         return -ENOMEM;
+    memset(grown + session->handle_count, 0, (first + count - session->handle_count) * sizeof(*grown));
     session->handles = grown;
+    session->handle_count = first + count;
+    return (int)first;
+}
+
+/* One handle a partition; all that follows can no longer fail for want of them. @return the first; -EMFILE; -ENOMEM */
+static int add_handles(struct mr_session *session, struct mr_topic *topic, uint8_t kind, uint8_t acks, int64_t producer_id, int16_t epoch)
+{
+    uint32_t count = topic->partition_count;
+    int numbers = find_numbers(session, count);
+    if (numbers < 0)
+        return numbers;
+    uint32_t first = (uint32_t)numbers;
     for (uint32_t p = 0; p < count; p++) {
         struct mr_handle *handle = calloc(1, sizeof *handle);
         if (handle == NULL) {
-            while (p > 0)
-                free(session->handles[first + --p]);
+            for (; p > 0; p--) {
+                free(session->handles[first + p - 1]);
+                session->handles[first + p - 1] = NULL;
+            }
             return -ENOMEM;
         }
         handle->partition = &topic->partitions[p];
@@ -60,8 +81,71 @@ static int add_handles(struct mr_session *session, struct mr_topic *topic, uint8
         handle->number = first + p;
         session->handles[first + p] = handle;
     }
-    session->handle_count = first + count;
-    return 0;
+    return numbers;
+}
+
+static void free_handle(struct mr_session *session, struct mr_handle *handle)
+{
+    struct mr_session_ring *slot = handle->ring != NULL ? door_ring_of(session, handle->ring) : NULL;
+    session->handles[handle->number] = NULL;
+    free(handle);
+    if (slot != NULL && --slot->handle_count == 0)
+        door_ring_retire(session, slot);
+}
+
+/* Ask the reactors for handles back. What the client has committed for them is still taken, and acknowledged. */
+static void close_handles(struct mr_session *session, uint32_t first, uint32_t count)
+{
+    struct mr_door *door = session->door;
+    for (uint32_t h = first; h < first + count; h++)
+        if (session->handles[h]->ring == NULL) /* no reactor has seen it */
+            free_handle(session, session->handles[h]);
+    for (const struct mr_session_ring *slot = session->rings; slot != NULL; slot = slot->next) {
+        struct mr_reactor_message message = {.kind = MR_REACTOR_CLOSE_HANDLES, .ring = slot->ring};
+        for (uint32_t h = first; h < first + count; h++)
+            message.handle_count += session->handles[h] != NULL && session->handles[h]->ring == message.ring;
+        if (message.handle_count == 0)
+            continue;
+        message.handles = malloc(message.handle_count * sizeof(*message.handles));
+        if (message.handles == NULL)
+            continue; /* their numbers stay taken until the session ends */
+        uint32_t taken = 0;
+        for (uint32_t h = first; h < first + count; h++)
+            if (session->handles[h] != NULL && session->handles[h]->ring == message.ring) {
+                session->handles[h]->closing = true;
+                message.handles[taken++] = session->handles[h];
+            }
+        session->returns_awaited++;
+        door_to_reactor(door, slot->reactor, &message);
+    }
+}
+
+void door_handles_returned(struct mr_session *session, struct mr_handle **handles, uint32_t count)
+{
+    for (uint32_t h = 0; h < count; h++)
+        free_handle(session, handles[h]);
+    free(handles);
+    session->returns_awaited--;
+    if (session->state == MR_SESSION_READY && session->request_kind == MR_REQUEST_NUMBERS) {
+        session->request_kind = MR_REQUEST_NONE;
+        if (session->later.header.type == MR_MESSAGE_OPEN_PRODUCER)
+            door_open_producer(session, &session->later.producer);
+        else
+            door_open_consumer(session, &session->later.consumer);
+        return;
+    }
+    door_session_settle(session);
+}
+
+/* What was closed before may still have frames on their way, and its numbers with them: then the request waits for these. */
+static bool must_wait(struct mr_session *session, uint32_t count, const struct mr_message_header *message)
+{
+    if (session->returns_awaited == 0 || find_numbers(session, count) != -EMFILE)
+        return false;
+    if (message != &session->later.header)
+        memcpy(&session->later, message, message->bytes);
+    session->request_kind = MR_REQUEST_NUMBERS;
+    return true;
 }
 
 static int offer_rings(struct mr_session *session, struct mr_topic *topic, uint32_t submission_bytes, struct millrace_error *err)
@@ -82,12 +166,11 @@ static int offer_rings(struct mr_session *session, struct mr_topic *topic, uint3
 
 static void fail(struct mr_session *session, int rc, const char *text)
 {
-    if (session->request_kind == MR_REQUEST_PRODUCER) {
+    close_handles(session, session->opening_handle, session->request_topic->partition_count);
+    if (session->request_kind == MR_REQUEST_PRODUCER)
         session->producers[session->opening].open = false;
-    } else {
-        session->consumers[session->opening].open = false;
-        session->consumers[session->opening].parked = true;
-    }
+    else
+        door_consumer_free(session, &session->consumers[session->opening]);
     session->request_kind = MR_REQUEST_NONE;
     door_send_error(session, session->request, rc, text);
 }
@@ -121,6 +204,8 @@ void door_open_producer(struct mr_session *session, const struct mr_message_open
         door_session_poison(session, MR_POISON_MESSAGE);
         return;
     }
+    if (must_wait(session, topic->partition_count, &message->header))
+        return;
     int64_t producer_id = -1;
     int16_t epoch = -1;
     if (message->resume) {
@@ -138,15 +223,14 @@ void door_open_producer(struct mr_session *session, const struct mr_message_open
         }
         epoch = 0;
     }
-    uint32_t first = session->handle_count;
     int rc = add_handles(session, topic, MR_HANDLE_PRODUCER, (uint8_t)message->acks, producer_id, epoch);
-    if (rc != 0) {
+    if (rc < 0) {
         door_send_error(session, request, rc, rc == -EMFILE ? "a session can have 65536 handles (partitions times producers and consumers): attach once more"
                                                             : "the broker has no memory for another producer");
         return;
     }
-    session->producers[number].open = true;
-    session->producers[number].topic = topic;
+    uint32_t first = (uint32_t)rc;
+    session->producers[number] = (struct mr_session_producer){.open = true, .handle_first = first, .topic = topic};
     session->opening = number;
     session->opening_handle = first;
     session->request = request;
@@ -170,15 +254,20 @@ void door_open_producer(struct mr_session *session, const struct mr_message_open
 /* Everything of a consumer but its rings. @return 0; -EMFILE, -ENOMEM with a message, and nothing is left of it */
 static int make_consumer(struct mr_session *session, struct mr_session_consumer *consumer, struct mr_topic *topic, struct millrace_error *err)
 {
-    uint32_t first = session->handle_count;
     uint64_t pins_bytes = mr_align_up((uint64_t)topic->partition_count * MR_PINS_PER_PARTITION * sizeof(uint64_t), 4096);
     void *memory = NULL;
 
-    if (!door_take_fds(session->door, 1))
+    int rc = door_quota_take(session, pins_bytes, err);
+    if (rc != 0)
+        return rc;
+    if (!door_take_fds(session->door, 1)) {
+        door_quota_give(session, pins_bytes);
         return mr_err(err, EMFILE, "attached programs hold %u descriptors of the broker, half of what it may open; raise its limit (ulimit -n)",
                       session->door->fd_max);
+    }
     int fd = door_memfd("millrace-pins", pins_bytes, &memory, err);
     if (fd < 0) {
+        door_quota_give(session, pins_bytes);
         session->door->fd_count--;
         return fd;
     }
@@ -186,31 +275,16 @@ static int make_consumer(struct mr_session *session, struct mr_session_consumer 
     consumer->pins = memory;
     consumer->pins_bytes = pins_bytes;
     consumer->subscribers = calloc(topic->partition_count, sizeof(struct mr_subscriber *));
-    int rc = consumer->subscribers == NULL ? -ENOMEM : add_handles(session, topic, MR_HANDLE_CONSUMER, 0, -1, -1);
-    if (rc != 0) {
-        door_consumer_free(session->door, consumer);
+    rc = consumer->subscribers == NULL ? -ENOMEM : add_handles(session, topic, MR_HANDLE_CONSUMER, 0, -1, -1);
+    if (rc < 0) {
+        door_consumer_free(session, consumer);
         return mr_err(err, -rc, rc == -EMFILE ? "a session can have 65536 handles (partitions times producers and consumers): attach once more"
                                               : "the broker has no memory for another consumer");
     }
+    consumer->open = true;
     consumer->topic = topic;
-    consumer->handle_first = first;
+    consumer->handle_first = (uint32_t)rc;
     return 0;
-}
-
-/* A place that a consumer of this topic left, else a free one, else one that was left by a consumer of another topic. */
-static struct mr_session_consumer *find_place(struct mr_session *session, const struct mr_topic *topic)
-{
-    struct mr_session_consumer *best = NULL;
-    for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++) {
-        struct mr_session_consumer *consumer = &session->consumers[c];
-        if (consumer->open)
-            continue;
-        if (consumer->parked && consumer->topic == topic)
-            return consumer;
-        if (best == NULL || (best->parked && !consumer->parked))
-            best = consumer;
-    }
-    return best;
 }
 
 void door_open_consumer(struct mr_session *session, const struct mr_message_open_consumer *message)
@@ -220,21 +294,22 @@ void door_open_consumer(struct mr_session *session, const struct mr_message_open
     struct mr_topic *topic = find_topic(session, message->topic, request);
     if (topic == NULL)
         return;
-    struct mr_session_consumer *consumer = find_place(session, topic);
-    if (consumer == NULL) {
+    uint32_t number = 0;
+    while (number < MR_SESSION_CONSUMERS_MAX && session->consumers[number].open)
+        number++;
+    if (number == MR_SESSION_CONSUMERS_MAX) {
         door_send_error(session, request, EMFILE, "a session can have 256 consumers: close some, or attach once more");
         return;
     }
-    if (consumer->parked && consumer->topic != topic)
-        door_consumer_free(session->door, consumer);
-    int rc = consumer->parked ? 0 : make_consumer(session, consumer, topic, &err);
+    if (must_wait(session, topic->partition_count, &message->header))
+        return;
+    struct mr_session_consumer *consumer = &session->consumers[number];
+    int rc = make_consumer(session, consumer, topic, &err);
     if (rc != 0) {
         door_send_error(session, request, rc, err.text);
         return;
     }
-    consumer->open = true;
-    consumer->parked = false;
-    session->opening = (uint32_t)(consumer - session->consumers);
+    session->opening = number;
     session->opening_handle = consumer->handle_first;
     session->request = request;
     session->request_kind = MR_REQUEST_CONSUMER;
@@ -298,8 +373,10 @@ void door_open_go_on(struct mr_session *session)
         if (!owner[r])
             continue;
         for (uint32_t h = session->opening_handle; h < session->opening_handle + topic->partition_count; h++)
-            if (session->handles[h]->partition->reactor == r && session->handles[h]->ring == NULL) /* else a reactor has it already */
-                session->handles[h]->ring = session->rings[r].ring;
+            if (session->handles[h]->partition->reactor == r) {
+                session->handles[h]->ring = session->current[r]->ring;
+                session->current[r]->handle_count++;
+            }
     }
     for (uint32_t r = 0; r < door->options.reactor_count; r++) {
         if (!owner[r])
@@ -311,10 +388,10 @@ void door_open_go_on(struct mr_session *session)
         }
         memcpy(table, session->handles, session->handle_count * sizeof(*table));
         for (uint32_t h = 0; h < session->handle_count; h++)
-            if (table[h] != NULL && table[h]->ring != session->rings[r].ring)
-                table[h] = NULL; /* another reactor's: a frame with it on this ring is the client's mistake */
+            if (table[h] != NULL && (table[h]->ring != session->current[r]->ring || table[h]->closing))
+                table[h] = NULL; /* another ring's: a frame with it on this ring is the client's mistake */
         struct mr_reactor_message message = {
-            .kind = MR_REACTOR_SET_HANDLES, .ring = session->rings[r].ring, .handles = table, .handle_count = session->handle_count, .context = session};
+            .kind = MR_REACTOR_SET_HANDLES, .ring = session->current[r]->ring, .handles = table, .handle_count = session->handle_count, .context = session};
         session->sets_awaited++;
         door_to_reactor(door, r, &message);
     }
@@ -334,14 +411,15 @@ void door_handles_set(struct mr_session *session, struct mr_handle **old)
         opened(session);
 }
 
-/* Handles stay until the session ends: a reactor may still look at them, and they are small. */
 void door_close_producer(struct mr_session *session, const struct mr_message_close *message)
 {
     if (message->index >= MR_SESSION_PRODUCERS_MAX || !session->producers[message->index].open) {
         door_session_poison(session, MR_POISON_MESSAGE);
         return;
     }
-    session->producers[message->index].open = false;
+    struct mr_session_producer *producer = &session->producers[message->index];
+    close_handles(session, producer->handle_first, producer->topic->partition_count);
+    producer->open = false;
     door_send_done(session, message->header.request);
 }
 
@@ -351,32 +429,32 @@ void door_close_consumer(struct mr_session *session, const struct mr_message_clo
         door_session_poison(session, MR_POISON_MESSAGE);
         return;
     }
+    struct mr_session_consumer *consumer = &session->consumers[message->index];
     session->opening = message->index;
     session->request = message->header.request;
     session->request_kind = MR_REQUEST_CLOSE;
-    session->replies_awaited += door_unsubscribe_all(session, &session->consumers[message->index]);
+    close_handles(session, consumer->handle_first, consumer->topic->partition_count);
+    session->replies_awaited += door_unsubscribe_all(session, consumer);
     door_session_settle(session);
 }
 
 /* No reactor reads its pins any more. */
 void door_consumer_closed(struct mr_session *session)
 {
-    struct mr_session_consumer *consumer = &session->consumers[session->opening];
-    for (uint32_t i = 0; i < consumer->topic->partition_count * MR_PINS_PER_PARTITION; i++)
-        mr_store_relaxed(&consumer->pins[i], 0);
-    consumer->open = false;
-    consumer->parked = true;
+    door_consumer_free(session, &session->consumers[session->opening]);
     session->request_kind = MR_REQUEST_NONE;
     door_send_done(session, session->request);
 }
 
-void door_consumer_free(struct mr_door *door, struct mr_session_consumer *consumer)
+void door_consumer_free(struct mr_session *session, struct mr_session_consumer *consumer)
 {
-    if (consumer->pins != NULL)
+    if (consumer->pins != NULL) {
         munmap(consumer->pins, consumer->pins_bytes);
+        door_quota_give(session, consumer->pins_bytes);
+    }
     if (consumer->pins_fd >= 0) {
         close(consumer->pins_fd);
-        door->fd_count--;
+        session->door->fd_count--;
     }
     free(consumer->subscribers);
     memset(consumer, 0, sizeof *consumer);

@@ -84,6 +84,17 @@ void door_unsubscribed(struct mr_subscriber *subscriber)
     door_session_settle(session);
 }
 
+/* It comes before the reactor's answer to UNSUBSCRIBE, with which the subscriber goes. */
+void door_held(struct mr_subscriber *subscriber)
+{
+    struct mr_session *session = subscriber->session;
+    char text[500];
+    snprintf(text, sizeof text, "its consumer of '%s' has not polled for a while, and what it still looks at of partition %u is memory that others need "
+             "(poll more often, take copies by millrace_consumer_copy(), or raise millrace.memory.bytes)",
+             subscriber->partition->topic->name, subscriber->partition->index);
+    door_session_close(session, text);
+}
+
 /* The steward made an extent's file, or took one away. */
 void door_extent_notice(struct mr_door *door, const struct mr_steward_notice *notice)
 {

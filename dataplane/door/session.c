@@ -26,9 +26,8 @@ bool door_send(struct mr_session *session, const void *message, const int *fds, 
     if (rc != 0 && session->state != MR_SESSION_CLOSING)
         door_session_close(session, rc == -EAGAIN ? "it does not read its socket" : "its socket failed");
     session->mail++;
-    for (uint32_t r = 0; r < session->door->options.reactor_count; r++)
-        if (session->rings[r].ring != NULL)
-            mr_store_release(&((struct mr_ring_daemon *)session->rings[r].memory)->mail, session->mail);
+    for (const struct mr_session_ring *ring = session->rings; ring != NULL; ring = ring->next)
+        mr_store_release(&((struct mr_ring_daemon *)ring->memory)->mail, session->mail);
     return rc == 0;
 }
 
@@ -69,10 +68,10 @@ static void destroy(struct mr_session *session)
         at = &(*at)->next;
     *at = session->next;
     door->session_count--;
-    for (uint32_t r = 0; r < door->options.reactor_count; r++)
-        door_ring_free(session, r);
+    while (session->rings != NULL)
+        door_ring_free(session, session->rings);
     for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++)
-        door_consumer_free(door, &session->consumers[c]);
+        door_consumer_free(session, &session->consumers[c]);
     for (uint32_t h = 0; h < session->handle_count; h++)
         free(session->handles[h]);
     free(session->handles);
@@ -87,13 +86,28 @@ static void destroy(struct mr_session *session)
     if (session->doorbell >= 0)
         close(session->doorbell);
     door->fd_count -= SESSION_FDS;
+    session->user->sessions--;
     if (door->creator == session)
         door->creator = NULL;
     free(session);
 }
 
+/* Nothing is made for it; it reads why as the answer to what it asks first. */
+static void turn_away(struct mr_door *door, int fd, const struct ucred *who, const struct millrace_error *err)
+{
+    struct mr_message_error message = {.header = {.bytes = sizeof message, .type = MR_MESSAGE_ERROR, .abi_version = MR_ABI_VERSION}, .code = err->code};
+    snprintf(message.text, sizeof message.text, "%s", err->text);
+    int rc = mr_session_send(fd, &message, NULL, 0);
+    (void)rc;
+    close(fd);
+    door->fd_count -= SESSION_FDS;
+    if (door_quota_is_news(door, who->uid))
+        mr_say_warn("pid %d was turned away: %s", (int)who->pid, err->text);
+}
+
 void door_accept(struct mr_door *door)
 {
+    struct millrace_error err = {0};
     struct ucred credentials;
     socklen_t bytes = sizeof credentials;
     int fd = accept4(door->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -111,13 +125,20 @@ void door_accept(struct mr_door *door)
         close(fd);
         return;
     }
+    struct door_user *user = door_quota_attach(door, credentials.uid, &err);
+    if (user == NULL) {
+        turn_away(door, fd, &credentials, &err);
+        return;
+    }
     struct mr_session *session = calloc(1, sizeof *session);
     if (session == NULL) {
+        user->sessions--;
         door->fd_count -= SESSION_FDS;
         close(fd);
         return;
     }
     session->door = door;
+    session->user = user;
     session->socket = fd;
     session->pid = credentials.pid;
     session->uid = credentials.uid;
@@ -131,8 +152,6 @@ void door_accept(struct mr_door *door)
     session->wake = wake[1];
     (void)fcntl(wake[1], F_SETPIPE_SZ, 4096); /* tokens that nobody reads; 16 pages each would use up the user's share of pipes */
     session->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    for (uint32_t r = 0; r < MR_REACTORS_MAX; r++)
-        session->rings[r].fd = -1;
     for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++)
         session->consumers[c].pins_fd = -1;
     session->next = door->sessions;
@@ -293,12 +312,13 @@ void door_session_close(struct mr_session *session, const char *why)
     if (session->pidfd >= 0)
         epoll_ctl(door->epoll, EPOLL_CTL_DEL, session->pidfd, NULL);
     shutdown(session->socket, SHUT_RDWR);
-    for (uint32_t r = 0; r < door->options.reactor_count; r++) {
-        if (!session->rings[r].mapped)
+    for (struct mr_session_ring *ring = session->rings; ring != NULL; ring = ring->next) {
+        if (!ring->mapped || ring->leaving)
             continue;
-        struct mr_reactor_message message = {.kind = MR_REACTOR_CLOSE_RING, .ring = session->rings[r].ring};
+        struct mr_reactor_message message = {.kind = MR_REACTOR_CLOSE_RING, .ring = ring->ring};
+        ring->leaving = true;
         session->replies_awaited++;
-        door_to_reactor(door, r, &message);
+        door_to_reactor(door, ring->reactor, &message);
     }
     for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++)
         if (session->consumers[c].open)
@@ -308,7 +328,7 @@ void door_session_close(struct mr_session *session, const char *why)
 
 static bool is_settled(const struct mr_session *session)
 {
-    return session->state == MR_SESSION_CLOSING && session->replies_awaited == 0 && session->sets_awaited == 0 &&
+    return session->state == MR_SESSION_CLOSING && session->replies_awaited == 0 && session->sets_awaited == 0 && session->returns_awaited == 0 &&
            session->request_kind != MR_REQUEST_SEGMENT;
 }
 

@@ -102,7 +102,7 @@ void mr_partition_finish(struct mr_partition *p, struct mr_appended *appended)
     if (mr_unlikely(p->rolling))
         mr_log_publish_roll(p);
     if (producer != NULL) /* behind the roll: the snapshots there are of the time before this batch */
-        mr_log_producer_append(producer, (uint64_t)writer->base_offset, (uint32_t)writer->base_sequence, writer->count, writer->max_timestamp_ms);
+        mr_log_producer_append(producer, (uint64_t)writer->base_offset, (uint32_t)writer->base_sequence, writer->count);
 
     struct log_segment *s = p->tail;
     uint64_t position = s->data.end;

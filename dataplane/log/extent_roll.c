@@ -381,6 +381,7 @@ static void name(struct mr_partition *p, const struct mr_log_live_extent *live)
     mr_store_relaxed(&h->sealed_end, 0);
     h->base_offset = UINT64_MAX; /* not opened */
     mr_store_release(&h->sequence, sequence);
+    mr_fence_seq_cst(); /* before anything is written here: whoever still looks, although his pin is gone, can know it by the sequence */
     mr_store_relaxed(&entry->file_id, h->file_id);
     mr_store_release(&entry->sequence, sequence);
     p->last_sequence = sequence;
@@ -417,6 +418,8 @@ void mr_log_take_memory(struct mr_partition *p, const struct mr_log_live_extent 
             mr_log_pend(p, LOG_PENDING_WANT);
             return;
         }
+        if (p->want_first && !is_leaving(p))
+            p->log->starved_ns = p->limited_ns;
         wait_for_memory(p);
         return;
     }
@@ -428,6 +431,11 @@ void mr_log_take_memory(struct mr_partition *p, const struct mr_log_live_extent 
         give(p, live);
     }
     mr_log_want_memory(p);
+}
+
+bool mr_log_is_starved(const struct mr_log *log)
+{
+    return log->starved_ns != 0 && log->now_ns - log->starved_ns < MR_LOG_STARVED_NS;
 }
 
 void mr_log_memory_is_free(struct mr_partition *p, const struct mr_log_live_extent *freed)

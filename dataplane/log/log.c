@@ -23,6 +23,7 @@ int mr_log_init(struct mr_log **log_out, const struct mr_log_options *options)
     list_init(&log->idle);
     list_init(&log->refused);
     list_init(&log->no_space);
+    list_init(&log->expiring);
     log->directory_count = options->directory_count;
     int rc = 0;
     for (uint32_t i = 0; i < options->directory_count; i++)
@@ -118,6 +119,18 @@ static int take_segment(struct mr_partition *p, const struct mr_log_segment *fro
     return 0;
 }
 
+static int take_producer(struct mr_partition *p, const struct mr_log_producer_state *state)
+{
+    struct mr_producer *producer = mr_log_producer_make(p, state->producer_id);
+
+    if (producer == NULL)
+        return -ENOMEM;
+    mr_log_producer_append(producer, (uint64_t)state->last_offset, (uint32_t)state->last_sequence, 1);
+    producer->epoch = state->epoch;
+    producer->active_ms = state->active_ms < 0 ? -1 : state->active_ms;
+    return 0;
+}
+
 /* Continue where recovery or adoption found the log to end. */
 static int take_over(struct mr_partition *p, const struct mr_log_recovered *recovered)
 {
@@ -144,15 +157,10 @@ static int take_over(struct mr_partition *p, const struct mr_log_recovered *reco
         if (rc == 0)
             rc = copy_block(log, recovered->side_block, p->tail->side.end % MR_BLOCK_BYTES, &p->recovered_side);
     }
-    for (uint32_t i = 0; i < recovered->producer_count && rc == 0; i++) {
-        const struct mr_log_producer_state *state = &recovered->producers[i];
-        struct mr_producer *producer = mr_log_producer_make(p, state->producer_id);
-        rc = producer == NULL ? -ENOMEM : 0;
-        if (rc == 0) {
-            mr_log_producer_append(producer, (uint64_t)state->last_offset, (uint32_t)state->last_sequence, 1, state->last_timestamp_ms);
-            producer->epoch = state->epoch;
-        }
-    }
+    for (uint32_t i = recovered->producer_count; i > 0 && rc == 0; i--) /* a snapshot has the latest first, and each goes to the front */
+        rc = recovered->producers[i - 1].active_ms >= 0 ? take_producer(p, &recovered->producers[i - 1]) : 0;
+    for (uint32_t i = recovered->producer_count; i > 0 && rc == 0; i--)
+        rc = recovered->producers[i - 1].active_ms < 0 ? take_producer(p, &recovered->producers[i - 1]) : 0;
     if (rc != 0)
         return rc;
     /* The mark never says more than what recovery settled, or what is known to be in place, and then what this start's commits complete. */
@@ -198,7 +206,7 @@ int mr_log_partition_add(struct mr_log *log, const struct mr_log_partition_optio
     p->retention_bytes = options->retention_bytes;
     p->slot_bytes = options->slot_bytes;
     p->extent_bytes = options->extent_bytes;
-    struct list_node *nodes[] = {&p->queued, &p->marking, &p->idle, &p->refused, &p->no_space, &p->todo, &p->all, &p->producers};
+    struct list_node *nodes[] = {&p->queued, &p->marking, &p->idle, &p->refused, &p->no_space, &p->expiring, &p->todo, &p->all, &p->producers};
     for (uint32_t i = 0; i < MR_COUNT_OF(nodes); i++)
         list_init(nodes[i]);
     p->first_sequence = 1;
@@ -248,7 +256,7 @@ int mr_log_partition_remove(struct mr_log *log, struct mr_partition *p)
     mr_log_unqueue(p);
     if (p->commits_in_flight > 0 && !p->directory->offline)
         return -EAGAIN;
-    struct list_node *nodes[] = {&p->marking, &p->idle, &p->refused, &p->no_space, &p->todo, &p->all};
+    struct list_node *nodes[] = {&p->marking, &p->idle, &p->refused, &p->no_space, &p->expiring, &p->todo, &p->all};
     for (uint32_t i = 0; i < MR_COUNT_OF(nodes); i++)
         if (list_is_linked(nodes[i]))
             list_remove(nodes[i]);
@@ -310,6 +318,8 @@ static void take_event(struct mr_log *log, const struct mr_log_event *event)
     }
 }
 
+#define EXPIRES_MAX 64u /* partitions looked at in one step for producers to forget */
+
 #define TIMER_DUE(log, list, due) \
     (!list_is_empty(&(log)->list) && list_entry((log)->list.next, struct mr_partition, list)->due <= (log)->now_ns)
 
@@ -343,6 +353,26 @@ static void run_timers(struct mr_log *log)
             mr_log_pend(p, LOG_PENDING_SEGMENT);
         }
     }
+    for (uint32_t i = 0; i < EXPIRES_MAX && TIMER_DUE(log, expiring, expiring_due_ns); i++) {
+        struct mr_partition *p = list_entry(log->expiring.next, struct mr_partition, expiring);
+        list_remove(&p->expiring);
+        mr_log_producers_expire(p);
+    }
+}
+
+/* X of producer.c. */
+static void tell_time(struct mr_log *log, uint64_t now_ns, uint64_t wall_ms)
+{
+    if (!log->stepped) {
+        log->clock_ms = (int64_t)wall_ms;
+        log->clock_ns = now_ns;
+    }
+    uint64_t passed_ms = (now_ns - log->clock_ns) / MR_LOG_MS_NS;
+    log->clock_ms += (int64_t)passed_ms;
+    log->clock_ns += passed_ms * MR_LOG_MS_NS;
+    log->now_ns = now_ns;
+    log->wall_ms = wall_ms;
+    log->stepped = true;
 }
 
 struct emit {
@@ -492,9 +522,7 @@ uint32_t mr_log_step(struct mr_log *log, uint64_t now_ns, uint64_t wall_ms, cons
 {
     struct emit emit = {.actions = actions, .max = max};
 
-    log->now_ns = now_ns;
-    log->wall_ms = wall_ms;
-    log->stepped = true;
+    tell_time(log, now_ns, wall_ms);
     for (uint32_t i = 0; i < count; i++)
         take_event(log, &events[i]);
     run_timers(log);
@@ -575,5 +603,6 @@ uint64_t mr_log_next_ns(const struct mr_log *log)
     next = TIMER_NEXT(log, marking, mark_due_ns, next);
     next = TIMER_NEXT(log, idle, idle_due_ns, next);
     next = TIMER_NEXT(log, refused, refused_due_ns, next);
+    next = TIMER_NEXT(log, expiring, expiring_due_ns, next);
     return TIMER_NEXT(log, no_space, no_space_due_ns, next);
 }

@@ -66,6 +66,7 @@ struct mr_log_options {
     uint64_t random_seed;         /* for segment salts */
     uint64_t flush_ns;            /* flush.ms: how long `leader` bytes may stay at risk */
     uint64_t mark_ns;             /* idle time after which a commit's mark is written by itself, 100 ms */
+    uint64_t producer_expiration_ms; /* a producer's state is forgotten when it was not used for so long; 0: never */
     uint64_t commit_bytes_max;    /* bytes in one commit group, in place and journal together; 4 MiB */
 };
 
@@ -107,7 +108,7 @@ struct mr_log_live_extent {
 struct mr_log_producer_state {
     int64_t producer_id;
     int64_t last_offset;
-    int64_t last_timestamp_ms;
+    int64_t active_ms; /* wall clock, no earlier than its last append; negative: unknown, counts from this start on */
     int32_t last_sequence; /* mod 2^31 */
     int16_t epoch;
 };
@@ -212,9 +213,12 @@ uint32_t mr_partition_generation(const struct mr_partition *partition);
 /**
  * Find or make the state of a producer in this partition (cold; at open).
  * @param epoch a higher one than known fences the older; a lower one: -EPERM
- * @param producer stable until the partition is removed
+ * @param producer stable, and not forgotten, until mr_producer_release(), once for each call; the partition's removal ends it too
  */
 int mr_partition_producer(struct mr_partition *partition, int64_t producer_id, int16_t epoch, struct mr_producer **producer) MR_MUST_USE;
+
+/** Used no more; its state is kept for producer_expiration_ms from now on at least. @param producer NULL is accepted */
+void mr_producer_release(struct mr_producer *producer);
 
 enum mr_sequence_verdict {
     MR_SEQUENCE_NEXT = 0,
@@ -260,6 +264,9 @@ void mr_partition_finish(struct mr_partition *partition, struct mr_appended *app
 uint64_t mr_partition_committed(const struct mr_partition *partition, uint64_t *durable);
 uint64_t mr_partition_end(const struct mr_partition *partition);
 
+/** An append waits for memory that was refused, and there is nothing to reuse: what readers pin is what is lacking. */
+bool mr_log_is_starved(const struct mr_log *log);
+
 /** For a cold reader: the segment that holds `offset`, and how far it may be read from the file. @return 0; -ERANGE (below log start); -ENOENT */
 int mr_partition_find_segment(const struct mr_partition *partition, uint64_t offset, struct mr_log_segment *segment, uint64_t *inplace_position,
                               uint64_t *inplace_offset);
@@ -288,6 +295,7 @@ struct mr_log_counters {
     uint64_t commits, journal_bytes, inplace_bytes, relogged_bytes;
     uint64_t at_risk_bytes;                      /* appended, not durable */
     uint64_t extents_rolled, segments_rolled, segments_deleted;
+    uint64_t producers;                          /* whose state is kept now */
     uint64_t append_refused;                     /* -EAGAIN: waited for memory */
 };
 const struct mr_log_counters *mr_log_counters(const struct mr_log *log);

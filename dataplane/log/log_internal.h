@@ -31,6 +31,8 @@
 #define MR_LOG_SLOT_FAST_NS      (100 * MR_LOG_MS_NS)  /* a slot that fills within this is followed by a hugepage extent */
 #define MR_LOG_IDLE_NS         5000000000ull
 #define MR_LOG_KEEP_NS         60000000000ull          /* an idle partition gives its memory back after this, or MR_LOG_IDLE_NS when others lack some */
+#define MR_LOG_STARVED_NS        (200 * MR_LOG_MS_NS)
+#define MR_LOG_EXPIRE_LOOKS      24 /* in the time after which a producer is forgotten */
 #define MR_LOG_IDLE_CHECK_NS     (250 * MR_LOG_MS_NS)
 #define MR_LOG_REFUSED_RETRY_NS  (10 * MR_LOG_MS_NS)   /* ask again for memory that was refused */
 #define MR_LOG_LIMITED_NS        (1000 * MR_LOG_MS_NS) /* after memory was refused, the partition lives on its own for so long */
@@ -123,7 +125,9 @@ struct mr_producer {
     const struct mr_batch_writer *open; /* the batch that takes records of this producer now */
     struct mr_producer *next_hash;
     int64_t producer_id;
-    int64_t last_offset, last_timestamp_ms;
+    int64_t last_offset;
+    int64_t active_ms; /* X: when it was last used, or later; -1: since the last look */
+    uint32_t users;    /* of mr_partition_producer() */
     uint32_t next_sequence; /* mod 2^31 */
     int16_t epoch;
     bool known; /* next_sequence means something */
@@ -170,7 +174,7 @@ struct mr_partition {
     struct mr_log *log;
 
     /* the rest */
-    struct list_node queued, marking, idle, refused, no_space, todo, all;
+    struct list_node queued, marking, idle, refused, no_space, expiring, todo, all;
     uint32_t pending; /* enum log_pending */
     int32_t offline_result;
     void *context;
@@ -203,7 +207,7 @@ struct mr_partition {
     uint64_t log_start, log_start_logged, log_start_next; /* durable, in an entry, wanted */
     uint64_t mark_segment, mark_position, mark_offset; /* durable */
     uint64_t mark_logged, mark_durable;                /* mark_offset of the last entry built, of the last one completed */
-    uint64_t mark_due_ns, idle_due_ns, refused_due_ns, no_space_due_ns, dirty_ns;
+    uint64_t mark_due_ns, idle_due_ns, refused_due_ns, no_space_due_ns, expiring_due_ns, dirty_ns;
     bool mark_due, place; /* a commit shall: write a mark; bring what it can in place */
     bool unsecured, removed;
     uint64_t secure_offset;
@@ -267,11 +271,14 @@ struct log_directory {
 struct mr_log {
     struct mr_log_options options;
     uint64_t now_ns, wall_ms;
+    int64_t clock_ms; /* X: the wall clock of the first step, and the time since */
+    uint64_t clock_ns;
     struct mr_random random;
     struct mr_log_counters counters;
     struct list_node all, todo;
-    struct list_node marking, idle, refused, no_space; /* timers, each with a fixed period: in order of time */
-    uint64_t lacked_ns; /* when a partition was last refused memory; 0: never */
+    struct list_node marking, idle, refused, no_space, expiring; /* timers, each with a fixed period: in order of time */
+    uint64_t lacked_ns;  /* when a partition was last refused memory; 0: never */
+    uint64_t starved_ns; /* likewise, one in which an append waited for it */
     uint32_t unsecured;
     bool stepped, secured, draining;
     uint32_t directory_count;
@@ -330,13 +337,20 @@ void mr_log_pend(struct mr_partition *p, uint32_t pending);
 void mr_log_timer(struct list_node *timers, struct list_node *node, uint64_t *due_ns, uint64_t at_ns);
 void mr_log_drain_tail(struct mr_partition *p);
 
+/* Between two looks for producers to forget. */
+static inline uint64_t mr_log_expire_look_ns(const struct mr_log *log)
+{
+    return mr_max_u64(log->options.producer_expiration_ms * MR_LOG_MS_NS / MR_LOG_EXPIRE_LOOKS, 10 * MR_LOG_MS_NS);
+}
+
 /* append.c */
 void mr_log_milestone(struct mr_partition *p);
 void mr_log_queue_now(struct mr_partition *p);
 
 /* producer.c */
 struct mr_producer *mr_log_producer_make(struct mr_partition *p, int64_t producer_id);
-void mr_log_producer_append(struct mr_producer *producer, uint64_t base_offset, uint32_t base_sequence, uint32_t count, int64_t timestamp_ms);
+void mr_log_producer_append(struct mr_producer *producer, uint64_t base_offset, uint32_t base_sequence, uint32_t count);
+void mr_log_producers_expire(struct mr_partition *p);
 void mr_log_producers_release(struct mr_partition *p);
 uint32_t mr_log_producers_snapshot(const struct mr_partition *p, struct mr_log_producer_state *states, uint32_t max);
 

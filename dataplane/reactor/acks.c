@@ -22,6 +22,7 @@ static struct mr_ack *take_ack(struct mr_reactor *reactor, struct mr_ring_sessio
     *ack = *content;
     ack->next = NULL;
     ring->acks_outstanding++;
+    ack->handle->acks_outstanding++;
     ring->group[ack->group % MR_GROUPS].pending++;
     return ack;
 }
@@ -29,6 +30,7 @@ static struct mr_ack *take_ack(struct mr_reactor *reactor, struct mr_ring_sessio
 static void give_ack(struct mr_reactor *reactor, struct mr_ring_session *ring, struct mr_ack *ack)
 {
     ring->acks_outstanding--;
+    ack->handle->acks_outstanding--;
     ring->group[ack->group % MR_GROUPS].pending--;
     reactor->close_due |= ring->closing && ring->acks_outstanding == 0;
     ack->next = reactor->ack_free;

@@ -14,13 +14,36 @@ static struct mr_log_event *next_event(struct mr_reactor *reactor)
     return &reactor->events[reactor->event_count++];
 }
 
+static bool pins(const struct mr_subscriber *reader, const struct mr_freeing *freeing)
+{
+    for (uint32_t i = 0; i < MR_PINS_PER_PARTITION; i++)
+        if (mr_load_relaxed(&reader->pins[i]) == freeing->extent.sequence)
+            return true;
+    return false;
+}
+
 static bool is_pinned(const struct mr_freeing *freeing)
 {
     for (const struct mr_subscriber *reader = freeing->partition->subscribers; reader != NULL; reader = reader->next)
-        for (uint32_t i = 0; i < MR_PINS_PER_PARTITION; i++)
-            if (mr_load_relaxed(&reader->pins[i]) == freeing->extent.sequence)
-                return true;
+        if (pins(reader, freeing))
+            return true;
     return false;
+}
+
+/* S5, S7. A slow reader is free: the log goes on in other memory and comes back for this. But sessions are many and memory is not. Readers
+ * that poll let go of what has left the directory within a second, and read on from the file. Those who do not poll may hold a share of
+ * memory, and as long as nobody lacks it also more; beyond, who pins the oldest loses his session. His pins then count no more: what he
+ * still looks at is overwritten, which the library can tell by the extent's sequence. One extent at a time, so that no more lose theirs
+ * than must. */
+static MR_COLD void turn_out(struct mr_reactor *reactor, struct mr_freeing *oldest)
+{
+    oldest->since_ns = reactor->now_ns; /* the door closes sessions meanwhile */
+    for (struct mr_subscriber *reader = oldest->partition->subscribers; reader != NULL; reader = reader->next) {
+        if (!pins(reader, oldest))
+            continue;
+        struct mr_reactor_reply reply = {.kind = MR_REACTOR_HELD, .subscriber = reader, .partition = oldest->partition};
+        reactor_reply(reactor, &reply);
+    }
 }
 
 /* The log took these out of the directory. A reader stores its pin, fences and looks at the directory; we have cleared the directory, fence
@@ -30,9 +53,14 @@ void reactor_recheck_freeing(struct mr_reactor *reactor)
 {
     mr_fence_seq_cst();
     reactor_messages(reactor);
+    uint64_t pinned_bytes = 0;
+    struct mr_freeing *oldest = NULL;
     for (uint32_t i = 0; i < reactor->freeing_count && reactor->event_count < MR_EVENTS / 2;) {
         struct mr_freeing *freeing = &reactor->freeing[i];
         if (is_pinned(freeing)) {
+            pinned_bytes += freeing->extent.memory->bytes;
+            if (oldest == NULL || freeing->since_ns < oldest->since_ns)
+                oldest = freeing;
             i++;
             continue;
         }
@@ -41,6 +69,9 @@ void reactor_recheck_freeing(struct mr_reactor *reactor)
         *freeing = reactor->freeing[--reactor->freeing_count];
         reactor->log_due = true;
     }
+    bool too_much = reactor->options.pinned_bytes_max != 0 && pinned_bytes > reactor->options.pinned_bytes_max;
+    if (oldest != NULL && reactor->now_ns - oldest->since_ns >= reactor->options.pin_grace_ms * 1000000u && (too_much || mr_log_is_starved(reactor->log)))
+        turn_out(reactor, oldest);
 }
 
 static MR_COLD void free_later(struct mr_reactor *reactor, struct mr_topic_partition *partition, const struct mr_log_live_extent *extent)
@@ -55,7 +86,7 @@ static MR_COLD void free_later(struct mr_reactor *reactor, struct mr_topic_parti
     /* A reader whose SUBSCRIBE is on its way to us may have found the extent in the directory before it was cleared. The message was sent
      * before, so behind this fence the next look into the mailbox finds it, and that comes before the next look at the pins. */
     mr_fence_seq_cst();
-    reactor->freeing[reactor->freeing_count++] = (struct mr_freeing){.partition = partition, .extent = *extent};
+    reactor->freeing[reactor->freeing_count++] = (struct mr_freeing){.partition = partition, .extent = *extent, .since_ns = reactor->now_ns};
     reactor->recheck_ns = reactor->now_ns;
 }
 

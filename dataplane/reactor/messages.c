@@ -114,11 +114,20 @@ static void swap(struct mr_reactor *reactor, uint32_t a, uint32_t b)
     reactor->rings[b]->list_index = b;
 }
 
-static void disarm(struct mr_reactor *reactor, struct mr_ring_session *ring)
+static void release_producers(struct mr_handle *const *handles, uint32_t count)
 {
-    (void)reactor;
-    for (uint32_t i = 0; i < ring->handle_count; i++) {
-        struct mr_handle *handle = ring->handles[i];
+    for (uint32_t i = 0; i < count; i++) {
+        if (handles[i] == NULL)
+            continue;
+        mr_producer_release(handles[i]->producer);
+        handles[i]->producer = NULL;
+    }
+}
+
+static void disarm(struct mr_handle *const *handles, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct mr_handle *handle = handles[i];
         if (handle == NULL || !handle->armed)
             continue;
         struct mr_handle **at = &handle->partition->armed;
@@ -129,14 +138,78 @@ static void disarm(struct mr_reactor *reactor, struct mr_ring_session *ring)
     }
 }
 
+/* A table that the door made after it had asked for handles: until their frames are drained they are in it, as they were in the one before. */
+static void set_handles(struct mr_reactor *reactor, const struct mr_reactor_message *message)
+{
+    struct mr_ring_session *ring = message->ring;
+    struct mr_reactor_reply reply = {.kind = message->kind, .ring = ring, .handles = ring->handles, .context = message->context};
+    ring->handles = message->handles;
+    ring->handle_count = message->handle_count;
+    for (uint32_t i = 0; i < reactor->closing_handles_count; i++) {
+        const struct mr_handles_closing *closing = &reactor->closing_handles[i];
+        for (uint32_t h = 0; closing->ring == ring && !closing->drained && h < closing->count; h++)
+            ring->handles[closing->handles[h]->number] = closing->handles[h];
+    }
+    reactor_reply(reactor, &reply);
+}
+
+/* Their numbers go to others when we have replied: no frame that was committed for them may be undrained by then, no ack untold. */
+void reactor_close_handles(struct mr_reactor *reactor)
+{
+    for (uint32_t i = 0; i < reactor->closing_handles_count;) {
+        struct mr_handles_closing *closing = &reactor->closing_handles[i];
+        struct mr_ring_session *ring = closing->ring;
+        if (!closing->drained && (ring->ring.position >= closing->barrier || ring->poisoned || ring->closing)) {
+            closing->drained = true;
+            disarm(closing->handles, closing->count);
+            for (uint32_t h = 0; h < closing->count; h++) {
+                uint32_t number = closing->handles[h]->number;
+                if (number < ring->handle_count && ring->handles[number] == closing->handles[h])
+                    ring->handles[number] = NULL;
+            }
+        }
+        while (closing->drained && closing->settled < closing->count && closing->handles[closing->settled]->acks_outstanding == 0)
+            closing->settled++;
+        if (!closing->drained || closing->settled < closing->count) {
+            i++;
+            continue;
+        }
+        release_producers(closing->handles, closing->count);
+        struct mr_reactor_reply reply = {
+            .kind = MR_REACTOR_CLOSE_HANDLES, .ring = ring, .handles = closing->handles, .handle_count = closing->count};
+        *closing = reactor->closing_handles[--reactor->closing_handles_count];
+        reactor_reply(reactor, &reply);
+    }
+}
+
+static void close_handles(struct mr_reactor *reactor, const struct mr_reactor_message *message)
+{
+    struct mr_ring_session *ring = message->ring;
+    if (reactor->closing_handles_count == reactor->closing_handles_capacity) {
+        uint32_t capacity = reactor->closing_handles_capacity == 0 ? 64 : 2 * reactor->closing_handles_capacity;
+        struct mr_handles_closing *grown = realloc(reactor->closing_handles, capacity * sizeof *grown);
+        mr_assert(grown != NULL); /* smaller than the message's array, which the door found memory for */
+        reactor->closing_handles = grown;
+        reactor->closing_handles_capacity = capacity;
+    }
+    if (!ring->poisoned && !ring->closing && !mr_ring_is_empty(&ring->ring))
+        reactor_make_hot(reactor, ring);
+    /* The client committed before it asked the door. An index that makes no sense poisons the ring when it is drained. */
+    reactor->closing_handles[reactor->closing_handles_count++] =
+        (struct mr_handles_closing){.ring = ring, .handles = message->handles, .count = message->handle_count,
+                                    .barrier = mr_load_acquire(&ring->ring.client->committed)}; /* P */
+    reactor_close_handles(reactor); /* most often there is nothing to wait for */
+}
+
 /* Nothing refers to it any more, but the handles of the door's table. */
 static void give_back(struct mr_reactor *reactor, struct mr_ring_session *ring)
 {
-    if (!ring->poisoned)
+    if (!ring->poisoned && !ring->retires)
         mr_store_release(&ring->ring.daemon->state, MR_RING_CLOSED);
     if (ring->list_index < reactor->hot_count)
         swap(reactor, ring->list_index, --reactor->hot_count);
     swap(reactor, ring->list_index, --reactor->ring_count);
+    release_producers(ring->handles, ring->handle_count);
     struct mr_reactor_reply reply = {.kind = MR_REACTOR_CLOSE_RING, .ring = ring, .handles = ring->handles};
     reactor_reply(reactor, &reply);
 }
@@ -149,7 +222,7 @@ void reactor_close_rings(struct mr_reactor *reactor)
             give_back(reactor, reactor->rings[i - 1]);
 }
 
-/* The client is gone. What it committed is still taken (S4), in turn with the others' frames. */
+/* The client is gone, or uses the ring no more. What it committed is still taken (S4), in turn with the others' frames. */
 static void close_ring(struct mr_reactor *reactor, struct mr_ring_session *ring)
 {
     epoll_ctl(reactor->epoll, EPOLL_CTL_DEL, ring->doorbell, NULL);
@@ -167,7 +240,7 @@ void reactor_leave(struct mr_reactor *reactor)
         if (!ring->leaving || ring->closing || (!ring->poisoned && !mr_ring_is_empty(&ring->ring) && reactor->now_ns < ring->leave_ns))
             continue;
         reactor->leaving_count--;
-        disarm(reactor, ring);
+        disarm(ring->handles, ring->handle_count);
         ring->closing = true;
         reactor_drop_backlog(reactor, ring);
         reactor->close_due = true;
@@ -212,14 +285,14 @@ bool reactor_messages(struct mr_reactor *reactor)
         case MR_REACTOR_ADD_RING:
             add_ring(reactor, message.ring);
             break;
-        case MR_REACTOR_SET_HANDLES: {
-            struct mr_reactor_reply reply = {.kind = message.kind, .ring = message.ring, .handles = message.ring->handles, .context = message.context};
-            message.ring->handles = message.handles;
-            message.ring->handle_count = message.handle_count;
-            reactor_reply(reactor, &reply);
+        case MR_REACTOR_SET_HANDLES:
+            set_handles(reactor, &message);
             break;
-        }
+        case MR_REACTOR_CLOSE_HANDLES:
+            close_handles(reactor, &message);
+            break;
         case MR_REACTOR_CLOSE_RING:
+            message.ring->retires = message.retires;
             close_ring(reactor, message.ring);
             break;
         case MR_REACTOR_SUBSCRIBE:

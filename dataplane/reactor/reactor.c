@@ -51,6 +51,8 @@ static bool pass(struct mr_reactor *reactor)
     if (mr_unlikely(reactor->now_ns >= reactor->housekeep_ns))
         housekeep(reactor);
     reactor_wake_sleepers(reactor);
+    if (mr_unlikely(reactor->closing_handles_count > 0))
+        reactor_close_handles(reactor);
     if (mr_unlikely(reactor->close_due)) /* after the sleepers: what is given back must not be in their list */
         reactor_close_rings(reactor);
     return any;
@@ -67,6 +69,7 @@ static void stop_when_drained(struct mr_reactor *reactor)
     for (uint32_t i = 0; i < reactor->partition_count; i++)
         reactor_fail_waiting(reactor, reactor->partitions[i], MR_COMPLETION_TIMED_OUT, UINT64_MAX);
     reactor_wake_sleepers(reactor);
+    reactor_close_handles(reactor);
     reactor_close_rings(reactor);
     for (uint32_t i = 0; i < reactor->ring_count; i++)
         mr_store_release(&reactor->rings[i]->ring.daemon->state, MR_RING_CLOSED);
@@ -168,6 +171,7 @@ void mr_reactor_join(struct mr_reactor *reactor)
     close(reactor->epoll);
     free(reactor->ack_pool);
     free(reactor->freeing);
+    free(reactor->closing_handles);
     free(reactor->unsent);
     free(reactor->partitions);
     free(reactor->rings);

@@ -23,7 +23,8 @@ enum mr_handle_kind {
     MR_HANDLE_CONSUMER = 2,
 };
 
-/** What a frame's handle means: one partition to one producer or consumer. Made by the door, the reactor's from ADD on. */
+/** What a frame's handle means: one partition to one producer or consumer. Made by the door, the reactor's from SET_HANDLES on until the reply
+ * to CLOSE_HANDLES or CLOSE_RING. */
 struct mr_handle {
     struct mr_topic_partition *partition; /* NULL, or of another reactor: NOT_OWNER */
     struct mr_ring_session *ring;
@@ -31,10 +32,12 @@ struct mr_handle {
     int64_t producer_id;
     int16_t producer_epoch;
     uint8_t kind, acks;
+    bool closing; /* the door's: asked back, and in no table that it makes */
     uint32_t number;
     bool resolved, fenced;
     uint64_t refused_next, refused_ns; /* for want of space: the sequence behind the last one refused, and when */
     uint64_t stalled_ns; /* since when its frames wait for memory; 0: they do not */
+    uint32_t acks_outstanding; /* taken and not in the completion ring yet */
     /* consumer: */
     bool armed;
     uint64_t armed_offset;
@@ -55,8 +58,10 @@ enum mr_reactor_message_kind {
     MR_REACTOR_ADD_TOPIC = 1, /* topic, recovered[partition] or NULL */
     MR_REACTOR_BEGIN,         /* all that was found at start is added: the log may run (log.h: SECURED means what was added before) */
     MR_REACTOR_ADD_RING,      /* ring */
-    MR_REACTOR_SET_HANDLES,   /* ring, handles, handle_count; reply gives the old table back */
-    MR_REACTOR_CLOSE_RING,    /* ring: drain what is committed, then reply when no ack is outstanding */
+    MR_REACTOR_SET_HANDLES,   /* ring, handles, handle_count, without those that were asked back; reply gives the old table back */
+    MR_REACTOR_CLOSE_HANDLES, /* ring, handles, handle_count: no longer the ring's when what is committed now is drained; reply when all of it
+                               * is acknowledged and nothing refers to them. Both give the array back */
+    MR_REACTOR_CLOSE_RING,    /* ring: drain what is committed, then reply when no ack is outstanding; unless `retires`, tell the client */
     MR_REACTOR_SUBSCRIBE,     /* subscriber */
     MR_REACTOR_UNSUBSCRIBE,   /* subscriber; reply: no longer read */
     MR_REACTOR_FIND_SEGMENT,  /* partition, offset, context */
@@ -66,6 +71,7 @@ enum mr_reactor_message_kind {
 struct mr_reactor_message {
     uint32_t kind;
     uint32_t handle_count;
+    bool retires; /* CLOSE_RING: the session goes on in another ring */
     struct mr_topic *topic;
     const struct mr_log_recovered *const *recovered;
     struct mr_ring_session *ring;
@@ -81,6 +87,7 @@ struct mr_reactor_reply {
     uint32_t kind;
     int32_t result;
     uint32_t reactor;
+    uint32_t handle_count;
     struct mr_topic *topic;
     struct mr_ring_session *ring;
     struct mr_handle **handles;
@@ -91,14 +98,17 @@ struct mr_reactor_reply {
     uint64_t inplace_position, inplace_offset;
 };
 
-/** POISONED comes by itself: the door closes the session. */
+/** These come by themselves, and the door closes the session: of `ring`; or of `subscriber`, who pins memory that others need. */
 #define MR_REACTOR_POISONED 100u
+#define MR_REACTOR_HELD     101u
 
 struct mr_reactor_options {
     uint32_t index;
     int cpu; /* -1: not pinned */
     uint32_t idle; /* enum millrace_idle */
     uint64_t delivery_timeout_ms;
+    uint64_t pinned_bytes_max; /* what readers may hold back of memory that the logs want again, see actions.c; 0: no bound */
+    uint64_t pin_grace_ms;     /* and how long they hold it unharmed */
     struct mr_clock *clock;
     struct mr_disk *disk;
     const char *directory_path[MR_LOG_DIRECTORIES_MAX]; /* log.dirs, to be named in messages; outlive the reactor */
@@ -117,7 +127,7 @@ void mr_reactor_join(struct mr_reactor *reactor);
 
 /**
  * A ring as the reactor sees it; made by the door, given by ADD_RING, back by the reply to CLOSE_RING.
- * @param doorbell an eventfd, the door's; only watched
+ * @param doorbell an eventfd, the door's; only watched, so each ring of a session to the same reactor has a descriptor of its own
  * @param wake the write end of a non-blocking pipe, the door's: a byte wakes the client. No file that the client has too, for it could make
  *             writes to that block
  */

@@ -59,6 +59,7 @@ struct mr_ring_session {
     bool cold, poisoned, completed, starved;
     bool leaving; /* its client is gone: what is committed is still drained */
     bool closing; /* drained; given back when its last ack is settled */
+    bool retires; /* its client lives, and uses another */
     bool unwatched; /* its doorbell cannot be heard: it stays hot */
     uint64_t leave_ns; /* when leaving: give up what still waits */
     uint64_t active_ns; /* when a frame was last found */
@@ -74,6 +75,17 @@ struct mr_ring_session {
 struct mr_freeing {
     struct mr_topic_partition *partition;
     struct mr_log_live_extent extent;
+    uint64_t since_ns; /* when it left the directory; or when those who pin it were last told of */
+};
+
+/** Handles that were closed, of one ring. First the frames are waited for that were committed when the door asked, then their acks. */
+struct mr_handles_closing {
+    struct mr_ring_session *ring;
+    struct mr_handle **handles;
+    uint32_t count;
+    uint32_t settled; /* those before have no ack outstanding */
+    uint64_t barrier; /* position in the ring */
+    bool drained;     /* they are no longer in the ring's table */
 };
 
 struct mr_reactor {
@@ -109,6 +121,8 @@ struct mr_reactor {
     bool rests; /* the last drains found many frames: their client is about throughput, see spin() */
     struct mr_freeing *freeing;
     uint32_t freeing_count, freeing_capacity;
+    struct mr_handles_closing *closing_handles;
+    uint32_t closing_handles_count, closing_handles_capacity;
     struct mr_reactor_reply *unsent; /* for which the door's mailbox had no room: waiting for it here could be for ever, when it waits for us */
     uint32_t unsent_count, unsent_capacity;
 
@@ -139,6 +153,7 @@ void reactor_recheck_freeing(struct mr_reactor *reactor);
 bool reactor_messages(struct mr_reactor *reactor);
 void reactor_leave(struct mr_reactor *reactor);
 void reactor_close_rings(struct mr_reactor *reactor);
+void reactor_close_handles(struct mr_reactor *reactor);
 void reactor_reply(struct mr_reactor *reactor, const struct mr_reactor_reply *reply);
 void reactor_send_replies(struct mr_reactor *reactor);
 

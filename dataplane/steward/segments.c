@@ -171,7 +171,7 @@ static int write_snapshot(struct mr_steward *steward, struct mr_topic_partition 
             producers[i].epoch = action->producers[i].epoch;
             producers[i].last_sequence = action->producers[i].last_sequence;
             producers[i].last_offset = action->producers[i].last_offset;
-            producers[i].timestamp_ms = action->producers[i].last_timestamp_ms;
+            producers[i].timestamp_ms = action->producers[i].active_ms;
             producers[i].coordinator_epoch = -1;
             producers[i].transaction_first_offset = -1;
         }

@@ -61,7 +61,7 @@ static_assert(sizeof(struct mr_extent_header) == 256, "ABI");
 struct mr_extent_producer {
     int64_t producer_id;
     int64_t last_offset;
-    int64_t last_timestamp_ms;
+    int64_t active_ms; /* as struct mr_log_producer_state */
     int32_t last_sequence; /* mod 2^31 */
     int16_t epoch;
     int16_t reserved;

@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Messages on the attach socket: Unix, SOCK_SEQPACKET, one message a packet, descriptors by SCM_RIGHTS. The cold part of a session: what
  * follows it, records and acks, never touches the socket. Replies carry the request's number; the client has one request outstanding,
- * and the daemon may push RING, EXTENT, EXTENT_GONE and CLOSING in between. Each message is counted in mr_ring_daemon.mail of the session's
+ * and the daemon may push RING, RING_GONE, EXTENT, EXTENT_GONE and CLOSING in between. Each message is counted in mr_ring_daemon.mail of the session's
  * rings, so that a client that is busy reads its socket when there is something to read, and makes no system call otherwise.
  *
  *  client                                  daemon
+ *  (connect)                            -> ERROR without a request's number, and hang-up: turned away by a quota
  *  HELLO                                -> WELCOME + [wake: read end of a pipe, doorbell eventfd] | ERROR
- *  OPEN_PRODUCER                        -> RING + [memfd] (one per reactor not met before; the client maps it and answers RING_MAPPED,
- *                                          upon which the daemon seals it and hands it to its reactor) ... PRODUCER_OPENED + [head] | ERROR
+ *  OPEN_PRODUCER                        -> RING + [memfd] (one per reactor to which there is none yet, or none so large; the client maps it and
+ *                                          answers RING_MAPPED, upon which the daemon seals it and hands it to its reactor) ...
+ *                                          PRODUCER_OPENED + [head] | ERROR
  *  OPEN_CONSUMER                        -> RING ... CONSUMER_OPENED + [head, pins memfd, slot file] | ERROR
  *  SUBSCRIBE                            -> EXTENT + [file]  for every live hugepage extent of the partition, SUBSCRIBED | ERROR
  *                                          and from then on EXTENT + [file] for each one that comes new, well before the tail gets there.
  *                                          A recycled file keeps its file_id and its descriptor; slots lie in the slot file.
  *                                          EXTENT_GONE when a file was given up: its memory is free when nobody maps it any more.
  *  SEGMENT (a cold read from an offset) -> SEGMENT_IS + [log, sidecar] | ERROR
- *  TOPIC_CREATE, CLOSE_*                -> DONE | ERROR
+ *  TOPIC_CREATE, CLOSE_*                -> DONE | ERROR; what was committed for handles that were closed is still taken. Their numbers are given
+ *                                          anew when all completions for them have been written
  *  TOPIC_LIST                           -> LIST + [memfd with a JSON array]
+ *
+ * Rings are numbered as they are made. A producer or consumer keeps to the newest ring to each reactor that was there when it was opened:
+ * that is where its handles mean something. RING_GONE: nobody that is open uses this older ring any more; unmap it.
  *
  * A message of the wrong size or type poisons the session. Text is terminated; integers are little-endian. */
 #ifndef MR_ABI_MESSAGE_H
@@ -51,6 +57,7 @@ enum mr_message_type {
     MR_MESSAGE_LIST = 20,
     MR_MESSAGE_CLOSING = 21,
     MR_MESSAGE_EXTENT_GONE = 22, /* a struct mr_message_extent without bytes, without a descriptor */
+    MR_MESSAGE_RING_GONE = 23,   /* a struct mr_message_ring, without a descriptor */
 };
 
 struct mr_message_header {
@@ -93,7 +100,7 @@ struct mr_message_open_producer {
     struct mr_message_header header;
     char topic[256];
     uint32_t acks; /* enum mr_durability; QUORUM and DISK both mean: as the topic commits */
-    uint32_t submission_bytes; /* ring size wanted, a power of two; only for rings that do not exist yet */
+    uint32_t submission_bytes; /* ring size wanted, a power of two: a smaller one is not used */
     uint32_t idempotent;
     uint32_t resume; /* 1: go on with producer_id, epoch, token */
     int64_t producer_id;
@@ -105,7 +112,7 @@ struct mr_message_open_producer {
 struct mr_message_producer_opened {
     struct mr_message_header header;
     uint32_t producer; /* number in this session, for CLOSE_PRODUCER */
-    uint32_t handle_first; /* handle of partition p is handle_first + p, in the ring of p's owner */
+    uint32_t handle_first; /* handle of partition p is handle_first + p, in the newest ring to p's owner */
     uint32_t partition_count;
     uint32_t durability;
     uint32_t message_bytes_max;
@@ -117,7 +124,7 @@ struct mr_message_producer_opened {
 
 struct mr_message_ring {
     struct mr_message_header header;
-    uint32_t ring; /* number in this session */
+    uint32_t ring; /* number in this session, from 0 */
     uint32_t reactor;
     struct mr_ring_shape shape;
 };

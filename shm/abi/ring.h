@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory of one ring pair, one per session and reactor: a memfd made, sized and sealed by the daemon (RELIABILITY.md S2).
+/* Memory of one ring pair, of one session and one reactor: a memfd made, sized and sealed by the daemon (RELIABILITY.md S2).
  *
  *   0      struct mr_ring_daemon  written by the reactor only, in mapped order of heat
  *   4096   struct mr_ring_client  written by the client only, hostile

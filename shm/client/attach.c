@@ -69,13 +69,7 @@ int mr_client_greet(struct millrace_client *client, int timeout_ms, struct millr
     }
     client->wake = fds[0];
     client->doorbell = fds[1];
-    struct mr_client_ring **by_reactor = calloc(reply.welcome.reactor_count, sizeof *by_reactor);
-    if (by_reactor == NULL) {
-        mr_client_hang_up(client);
-        return mr_err(err, ENOMEM, "no memory for a client");
-    }
-    free(client->by_reactor);
-    client->by_reactor = by_reactor;
+    client->ring_next = 0;
     client->reactor_count = reply.welcome.reactor_count;
     client->session_id = reply.welcome.session_id;
     client->daemon_generation = reply.welcome.daemon_generation;
@@ -132,7 +126,6 @@ MR_CLIENT_EXPORT int millrace_attach(struct millrace_client **result, const char
     *result = client;
     return 0;
 failed:
-    free(client->by_reactor);
     free(client);
     return rc;
 }
@@ -153,7 +146,6 @@ MR_CLIENT_EXPORT void millrace_detach(struct millrace_client *client)
             lists[i] = ring->next;
             mr_client_free_ring(ring);
         }
-    free(client->by_reactor);
     free(client);
 }
 

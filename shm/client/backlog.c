@@ -175,7 +175,7 @@ void mr_backlog_pump(struct millrace_producer *producer)
         if (state->backlog == NULL || state->refused > 0)
             continue;
         if (state->ring == NULL)
-            state->ring = mr_head_owner_ring(client, producer->head, p);
+            state->ring = mr_head_owner_ring(client, producer->head, p, producer->rings_end);
         bool sent = false;
         while (state->backlog != NULL && state->ring != NULL) {
             struct mr_backlog_entry *entry = state->backlog;

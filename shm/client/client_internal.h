@@ -33,7 +33,7 @@
 #define MR_CLIENT_REQUEST_MS  30000    /* the daemon answers in milliseconds; this is a daemon that hangs */
 #define MR_CLIENT_GREETING_MS 5000     /* the same during re-attach, where a caller that must not block waits */
 
-#define MR_CLIENT_RING_BITS    16u /* of a ring's number */
+#define MR_CLIENT_TAG_BITS    16u /* of a ring's tag */
 
 struct mr_client_ring {
     struct mr_ring_producer ring;
@@ -41,8 +41,8 @@ struct mr_client_ring {
     void *memory;
     uint64_t bytes;
     struct mr_ring_shape shape;
-    uint32_t reactor;
-    uint32_t number;      /* among this client's rings, live and dead: what slots call it by */
+    uint32_t number, reactor;
+    uint32_t tag;         /* among this client's rings, live and dead: what slots call it by */
     uint32_t open_claims; /* counted when the daemon died: C2 */
     bool dead;
 };
@@ -54,10 +54,10 @@ enum mr_client_state {
 };
 
 struct millrace_client {
-    struct mr_client_ring *rings;       /* of the daemon we are attached to */
-    struct mr_client_ring **by_reactor; /* [reactor_count], NULL where we have no ring */
+    struct mr_client_ring *rings; /* of the daemon we are attached to, the newest first; that one is never taken back */
+    uint32_t ring_next;           /* numbers of those that come will not be lower */
     uint32_t reactor_count;
-    uint32_t ring_number_next;
+    uint32_t tag_next;
     uint64_t owner_next; /* of producers: ring.h */
     enum mr_client_state state;
     bool progressed;            /* since the last look at the clock */
@@ -125,8 +125,11 @@ void mr_client_hang_up(struct millrace_client *client);
 int mr_client_add_ring(struct millrace_client *client, const struct mr_message_ring *message, int fd) MR_MUST_USE;
 void mr_client_free_ring(struct mr_client_ring *ring);
 
-/** The ring, live or dead, of this number; NULL: there is none. Cold. */
-struct mr_client_ring *mr_client_ring_of(const struct millrace_client *client, uint32_t number) MR_COLD;
+/** Unmap a ring that nothing open uses. @return 0; -EPROTO */
+int mr_client_drop_ring(struct millrace_client *client, uint32_t number) MR_MUST_USE;
+
+/** The ring, live or dead, of this tag; NULL: there is none. Cold. */
+struct mr_client_ring *mr_client_ring_of(const struct millrace_client *client, uint32_t tag) MR_COLD;
 
 /** Give an open claim's space back: in a live ring others' frames may have stood behind it. */
 void mr_client_abort_claim(struct millrace_client *client, struct mr_client_ring *ring, uint64_t position) MR_COLD;
@@ -146,6 +149,15 @@ void mr_client_count_claims(struct mr_client_ring *ring) MR_COLD;
  * @return completions taken. Hot.
  */
 MR_HOT uint32_t mr_client_poll(struct millrace_client *client, bool want_space);
+
+/** Take back what these handles have staged behind others' open claims: shown later, it would name handles that are closed. */
+void mr_client_blot_unshown(struct millrace_client *client, uint32_t first, uint32_t count) MR_COLD;
+
+/**
+ * Handles were given to a new producer, which is not listed yet. Their former owner's acks are taken, to nobody, and its frames made into
+ * pads, so that the new one never finds them among its own. The daemon has answered all of them, or they would not be given anew.
+ */
+void mr_client_clear_handles(struct millrace_client *client, uint32_t first, uint32_t count);
 
 /** Ring the doorbell of a reactor that sleeps. */
 void mr_client_ring_doorbell(struct millrace_client *client) MR_COLD;

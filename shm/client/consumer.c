@@ -150,25 +150,51 @@ static inline int next_record(struct millrace_consumer *consumer, struct mr_read
     }
 }
 
+static MR_COLD void let_go(struct mr_reader *reader, bool all)
+{
+    if (!mr_reader_check_held(reader))
+        reader->error = -ESTALE;
+    mr_reader_unpin(reader, all);
+}
+
+/* The extent being read has left the directory (K2). */
+static MR_COLD void leave_unnamed(const struct millrace_consumer *consumer, struct mr_reader *reader)
+{
+    uint64_t now_ns = mr_client_now_ns();
+
+    if (!mr_reader_check_held(reader))
+        reader->error = -ESTALE;
+    else if (reader->unnamed_ns == 0)
+        reader->unnamed_ns = now_ns;
+    /* Without a daemon nobody wants the memory, nor tells us where the file is. */
+    if (reader->error == 0 && (now_ns - reader->unnamed_ns < MR_UNNAMED_NS || consumer->client->state != MR_CLIENT_ATTACHED))
+        return;
+    reader->state = MR_READER_LOOKING;
+    reader->in_batch = false;
+    mr_reader_unpin(reader, true);
+}
+
 /* What an earlier poll gave out is the caller's no more. */
 static inline void begin_poll(struct millrace_consumer *consumer)
 {
     consumer->poll_count++;
     if (mr_unlikely(mr_client_has_mail(consumer->client)) && mr_client_take_pushes(consumer->client) != 0)
         consumer->client->quiet_since_ns = 1; /* mr_client_drive() finds out why */
-    if (mr_unlikely(consumer->grave_count > 0))
-        mr_consumer_dig(consumer);
     for (uint32_t i = 0; i < consumer->reader_count; i++) {
         struct mr_reader *reader = &consumer->reader[i];
-        if (mr_unlikely(reader->pinned[0] != 0 && reader->pinned[1] != 0))
-            mr_reader_unpin(reader, false);
-        else if (mr_unlikely(reader->state != MR_READER_LIVE && (reader->pinned[0] | reader->pinned[1]) != 0))
-            mr_reader_unpin(reader, true);
+        if (mr_unlikely(reader->held[0] != NULL && reader->held[1] != NULL))
+            let_go(reader, false);
+        else if (mr_unlikely(reader->state != MR_READER_LIVE && (reader->held[0] != NULL || reader->held[1] != NULL)))
+            let_go(reader, true);
+        if (mr_unlikely(reader->state == MR_READER_LIVE && mr_load_relaxed(&reader->head->directory_first) > reader->sequence))
+            leave_unnamed(consumer, reader);
         /* What is left of a batch in the private buffer is given out in this poll: the buffer is taken. A batch that ended with the poll
          * before has nothing left; to take the buffer for it would wait for a poll that never comes while this one waits. */
         if (mr_unlikely(reader->in_batch && reader->batch.left > 0 && reader->buffer_poll != 0))
             reader->buffer_poll = consumer->poll_count;
     }
+    if (mr_unlikely(consumer->grave_count > 0)) /* behind the look at what was held (K5) */
+        mr_consumer_dig(consumer);
 }
 
 static inline uint32_t turn(struct millrace_consumer *consumer)
@@ -224,7 +250,7 @@ static MR_COLD bool arm_all(struct millrace_consumer *consumer)
 
     for (uint32_t i = 0; i < consumer->reader_count; i++) {
         struct mr_reader *reader = &consumer->reader[i];
-        struct mr_client_ring *ring = mr_head_owner_ring(client, consumer->head, reader->partition);
+        struct mr_client_ring *ring = mr_head_owner_ring(client, consumer->head, reader->partition, consumer->rings_end);
         struct mr_frame_arm arm = {.offset = reader->offset};
         const uint32_t bytes = MR_FRAME_HEADER_BYTES + sizeof arm;
         uint64_t word = mr_frame_word(bytes, MR_FRAME_ARM, 0, consumer->handle_first + reader->partition);

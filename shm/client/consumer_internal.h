@@ -13,8 +13,11 @@
  *     the sequence. The daemon clears the directory, fences, and then looks at the pins: one of the two sees the other.
  * K2  Two pins a partition: the extent being read, and one more, so that a poll can cross one boundary while records of the extent behind
  *     it are still in the caller's hands. Pins are given back when the next poll begins.
+ *     When the directory has not named the extent being read for a while, its memory is wanted back: the rest is read from the file.
  * K3  Nothing at or above `visible` is looked at (edge V of shm/abi/head.h).
- * K4  What a record points to stays until the next poll, copy, seek or close: mappings that are replaced go to the graveyard until then. */
+ * K4  What a record points to stays until the next poll, copy, seek or close: mappings that are replaced go to the graveyard until then.
+ * K5  The daemon may close a session that holds memory for too long, and use that in spite of its pins. So before pins are given back the
+ *     extents' sequences are looked at once more (S6): if one has changed, what the caller has looked at may have been overwritten. */
 #ifndef MR_CONSUMER_INTERNAL_H
 #define MR_CONSUMER_INTERNAL_H
 
@@ -25,6 +28,7 @@
 
 #define MR_COLD_BUFFER_BYTES (1u << 20)
 #define MR_COLD_RETRY_NS     1000000u
+#define MR_UNNAMED_NS        500000000u /* enough to finish an extent that is being read at speed */
 #define MR_DECOMPRESSED_MAX  (256u << 20)
 
 enum mr_reader_state {
@@ -68,6 +72,10 @@ struct mr_reader {
     uint64_t armed_offset;
     _Atomic uint64_t *pin; /* [MR_PINS_PER_PARTITION], shared */
     uint64_t pinned[MR_PINS_PER_PARTITION];
+    /* K5: records of these extents, as they were pinned, may be in the caller's hands; NULL: none */
+    const struct mr_extent_header *held[MR_PINS_PER_PARTITION];
+    uint64_t held_sequence[MR_PINS_PER_PARTITION];
+    uint64_t unnamed_ns; /* since when the directory is known not to name the extent being read; 0: it does */
     struct mr_extent_map *maps;
     uint32_t map_count, map_room;
     uint64_t buffer_poll; /* poll in which records of the private buffers were last given out */
@@ -91,6 +99,7 @@ struct millrace_consumer {
     bool verify; /* MILLRACE_VERIFY: check the CRC of live batches too */
     bool lost;
     uint32_t partition_count, number, handle_first;
+    uint32_t rings_end; /* as struct millrace_producer */
     uint32_t slot_bytes;
     const struct mr_head *head;
     uint64_t head_bytes;
@@ -116,6 +125,9 @@ int mr_reader_cross(struct millrace_consumer *consumer, struct mr_reader *reader
 
 /** Give back the pins of extents that are not being read. */
 void mr_reader_unpin(struct mr_reader *reader, bool all);
+
+/** K5, before any pin is given back or memory unmapped. @return false: what was given out may have been overwritten. Cold. */
+bool mr_reader_check_held(struct mr_reader *reader) MR_MUST_USE;
 
 /** Takes over the descriptor. */
 void mr_reader_add_extent(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t file_id, uint64_t bytes, int fd);

@@ -76,6 +76,7 @@ static int introduce(struct millrace_consumer *consumer, int timeout_ms, struct 
     }
     consumer->number = opened->consumer;
     consumer->handle_first = opened->handle_first;
+    consumer->rings_end = consumer->client->ring_next;
     consumer->partition_count = opened->partition_count;
     consumer->slot_bytes = opened->slot_bytes;
     consumer->topic_id = opened->topic_id;
@@ -307,7 +308,7 @@ static int resume(struct millrace_consumer *consumer, struct millrace_error *err
         for (uint32_t m = 0; m < reader->map_count; m++)
             mr_consumer_bury(consumer, reader->maps[m].base, reader->maps[m].bytes);
         reader->map_count = 0;
-        memset(reader->pinned, 0, sizeof reader->pinned);
+        memset(reader->pinned, 0, sizeof reader->pinned); /* what is held stays noted, until the next poll (K5) */
         reader->head = mr_head_partition_at(consumer->head, reader->partition);
         reader->pin = consumer->pins + (uint64_t)reader->partition * MR_PINS_PER_PARTITION;
         mr_reader_leave_cold(reader);

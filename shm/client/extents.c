@@ -108,11 +108,24 @@ static const uint8_t *find_map(struct millrace_consumer *consumer, const struct 
 
 void mr_reader_unpin(struct mr_reader *reader, bool all)
 {
-    for (uint32_t i = 0; i < MR_PINS_PER_PARTITION; i++)
+    for (uint32_t i = 0; i < MR_PINS_PER_PARTITION; i++) {
         if (reader->pinned[i] != 0 && (all || reader->state != MR_READER_LIVE || reader->pinned[i] != reader->sequence)) {
             reader->pinned[i] = 0;
             mr_store_release(&reader->pin[i], 0); /* our reads end before the daemon may write there */
         }
+        if (reader->pinned[i] == 0)
+            reader->held[i] = NULL;
+    }
+}
+
+bool mr_reader_check_held(struct mr_reader *reader)
+{
+    bool intact = true;
+
+    mr_fence_seq_cst(); /* the caller's reads come before; the daemon fences between the new sequence and what it writes (cold: name()) */
+    for (uint32_t i = 0; i < MR_PINS_PER_PARTITION; i++)
+        intact = intact && (reader->held[i] == NULL || mr_load_acquire(&reader->held[i]->sequence) == reader->held_sequence[i]);
+    return intact;
 }
 
 static void unpin_one(struct mr_reader *reader, uint64_t sequence)
@@ -120,6 +133,7 @@ static void unpin_one(struct mr_reader *reader, uint64_t sequence)
     for (uint32_t i = 0; i < MR_PINS_PER_PARTITION; i++)
         if (reader->pinned[i] == sequence) {
             reader->pinned[i] = 0;
+            reader->held[i] = NULL;
             mr_store_release(&reader->pin[i], 0);
         }
 }
@@ -162,6 +176,8 @@ static int enter(struct millrace_consumer *consumer, struct mr_reader *reader, u
         else if (mr_load_acquire(&extent->sequence) == sequence)
             rc = is_sane(extent, bytes) ? 0 : -EBADMSG;
         *found = extent;
+        reader->held[slot] = extent;
+        reader->held_sequence[slot] = sequence;
     }
     if (rc != 0)
         unpin_one(reader, sequence);
@@ -174,6 +190,7 @@ static void go_live(struct mr_reader *reader, const struct mr_extent_header *ext
     reader->in_batch = false;
     reader->extent = extent;
     reader->sequence = sequence;
+    reader->unnamed_ns = 0;
     reader->window = (const uint8_t *)extent + extent->data_position;
     reader->window_position = extent->window_position;
     reader->window_end = extent->window_position + extent->data_bytes;

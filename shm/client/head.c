@@ -34,11 +34,14 @@ void mr_head_unmap(const struct mr_head *head, uint64_t bytes)
         munmap((void *)(uintptr_t)head, bytes);
 }
 
-struct mr_client_ring *mr_head_owner_ring(const struct millrace_client *client, const struct mr_head *head, uint32_t partition)
+struct mr_client_ring *mr_head_owner_ring(const struct millrace_client *client, const struct mr_head *head, uint32_t partition, uint32_t rings_end)
 {
     uint64_t owner = mr_load_acquire(&mr_head_partition_at(head, partition)->owner);
 
     if (owner == MR_HEAD_OWNER_NONE || owner >> 32 >= client->reactor_count || client->state != MR_CLIENT_ATTACHED)
         return NULL;
-    return client->by_reactor[owner >> 32];
+    struct mr_client_ring *ring = client->rings; /* the newest first */
+    while (ring != NULL && (ring->number >= rings_end || ring->reactor != owner >> 32))
+        ring = ring->next;
+    return ring;
 }

@@ -11,7 +11,7 @@ void mr_client_close_fds(const int *fds, uint32_t count)
         close(fds[i]);
 }
 
-/* RING, EXTENT, EXTENT_GONE and CLOSING; anything else without a request number is not for us. Takes over the descriptors. */
+/* RING, RING_GONE, EXTENT, EXTENT_GONE and CLOSING; anything else without a request number is not for us. Takes over the descriptors. */
 static int take_push(struct millrace_client *client, const union mr_message *message, const int *fds, uint32_t fd_count)
 {
     int rc = 0;
@@ -28,6 +28,9 @@ static int take_push(struct millrace_client *client, const union mr_message *mes
             mr_message_begin(&mapped.header, sizeof mapped, MR_MESSAGE_RING_MAPPED, 0);
             rc = mr_session_send(client->socket, &mapped, NULL, 0) == 0 ? 0 : -ENOTCONN;
         }
+        break;
+    case MR_MESSAGE_RING_GONE:
+        rc = message->header.bytes == sizeof message->ring && fd_count == 0 ? mr_client_drop_ring(client, message->ring.ring) : -EPROTO;
         break;
     case MR_MESSAGE_EXTENT:
         if (message->header.bytes != sizeof message->extent || fd_count != 1) {
@@ -88,7 +91,7 @@ int mr_client_request(struct millrace_client *client, struct mr_message_header *
         return mr_err(err, ENOTCONN, "not attached to the broker (it is away): try again, or start it with `millrace up`");
     mr_message_begin(request, bytes, type, number);
     int rc = mr_session_send(client->socket, request, NULL, 0);
-    if (rc != 0)
+    if (rc != 0 && rc != -EPIPE && rc != -ECONNRESET) /* else it may have said why before it hung up */
         return mr_err(err, ENOTCONN, "the broker at '%s' went away: %s", client->path, strerror(-rc));
     for (;;) {
         rc = mr_session_receive(client->socket, reply, sizeof *reply, fds, fd_count);
@@ -100,6 +103,8 @@ int mr_client_request(struct millrace_client *client, struct mr_message_header *
             poll(&wait, 1, (int)((deadline_ns - now_ns) / 1000000u) + 1);
             continue;
         }
+        if (rc >= 0 && reply->header.request == 0 && reply->header.type == MR_MESSAGE_ERROR)
+            break; /* turned away before we had asked anything */
         if (rc >= 0 && reply->header.request == 0) {
             rc = take_push(client, reply, fds, *fd_count);
             *fd_count = 0;

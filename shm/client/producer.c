@@ -67,7 +67,7 @@ static MR_COLD int make_room(struct millrace_producer *producer, struct mr_produ
     if (state->blocked || producer->lost)
         return producer->lost ? -ENOTCONN : -EAGAIN;
     if (state->ring == NULL)
-        state->ring = mr_head_owner_ring(client, producer->head, partition);
+        state->ring = mr_head_owner_ring(client, producer->head, partition, producer->rings_end);
     return state->ring == NULL ? -EAGAIN : 0;
 }
 
@@ -76,17 +76,17 @@ static MR_COLD int make_room(struct millrace_producer *producer, struct mr_produ
 /* internal[0] of a slot. */
 static inline uint64_t claim_way(uint64_t partition, const struct mr_client_ring *ring)
 {
-    return partition << MR_CLIENT_RING_BITS | ring->number;
+    return partition << MR_CLIENT_TAG_BITS | ring->tag;
 }
 
 static inline uint32_t way_partition(uint64_t way)
 {
-    return (uint32_t)(way >> MR_CLIENT_RING_BITS);
+    return (uint32_t)(way >> MR_CLIENT_TAG_BITS);
 }
 
-static inline uint32_t way_ring(uint64_t way)
+static inline uint32_t way_tag(uint64_t way)
 {
-    return (uint32_t)way & ((1u << MR_CLIENT_RING_BITS) - 1);
+    return (uint32_t)way & ((1u << MR_CLIENT_TAG_BITS) - 1);
 }
 
 /* Take space, and describe the claim in its slot. @param here only in this lap of the ring @return the frame; NULL: not at once. Hot. Forced
@@ -279,7 +279,7 @@ static inline void show(struct millrace_producer *producer, struct run run)
 /* A claim of a partition that is blocked, or in a ring that its partition has left. */
 static MR_COLD void commit_apart(struct millrace_producer *producer, struct millrace_slot *slot)
 {
-    struct mr_client_ring *ring = mr_client_ring_of(producer->client, way_ring(slot->internal[0]));
+    struct mr_client_ring *ring = mr_client_ring_of(producer->client, way_tag(slot->internal[0]));
     uint32_t partition = way_partition(slot->internal[0]);
     uint64_t position = slot->internal[1];
     struct mr_producer_partition *state = &producer->partition[partition];
@@ -306,7 +306,7 @@ static inline void commit_slots(struct millrace_producer *producer, struct millr
         uint32_t first = i;
         struct mr_producer_partition *state = &producer->partition[way_partition(way)];
         struct mr_client_ring *ring = state->ring;
-        if (mr_unlikely(ring == NULL || ring->number != way_ring(way) || state->blocked)) {
+        if (mr_unlikely(ring == NULL || ring->tag != way_tag(way) || state->blocked)) {
             show(producer, run);
             run.ring = NULL;
             commit_apart(producer, &slots[i++]);
@@ -333,7 +333,7 @@ static inline void commit_slots(struct millrace_producer *producer, struct millr
 /* The ring of a slot that describes an open claim of this producer; NULL: it was committed or aborted, or never was one. */
 static MR_COLD struct mr_client_ring *ring_of_open(const struct millrace_producer *producer, const struct millrace_slot *slot)
 {
-    struct mr_client_ring *ring = mr_client_ring_of(producer->client, way_ring(slot->internal[0]));
+    struct mr_client_ring *ring = mr_client_ring_of(producer->client, way_tag(slot->internal[0]));
     uint64_t position = slot->internal[1];
 
     if (way_partition(slot->internal[0]) >= producer->partition_count || ring == NULL || position < ring->ring.committed ||
@@ -378,13 +378,13 @@ static inline bool are_next(const struct millrace_producer *producer, const stru
     for (uint32_t i = 0; i < count; i++) {
         uint64_t position = slots[i].internal[1];
         if (mr_unlikely(slots[i].internal[0] != way || position != end)) {
-            bool follows = ring != NULL && position == end && way_ring(slots[i].internal[0]) == ring->number;
+            bool follows = ring != NULL && position == end && way_tag(slots[i].internal[0]) == ring->tag;
             way = slots[i].internal[0];
             if (way_partition(way) >= producer->partition_count)
                 return false;
             if (!follows)
                 ring = producer->partition[way_partition(way)].ring;
-            if (!follows && (ring == NULL || ring->number != way_ring(way) || position != ring->ring.committed || position == ring->ring.tail)) {
+            if (!follows && (ring == NULL || ring->tag != way_tag(way) || position != ring->ring.committed || position == ring->ring.tail)) {
                 if (!is_next(producer, slots, i))
                     return false;
                 ring = NULL;

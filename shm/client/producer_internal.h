@@ -19,7 +19,7 @@
  * P2  After the death of a daemon nobody knows what it appended: frames keep their wire numbers, and the log tells duplicates by them.
  * P3  pending = in_rings + refused + backlog_count, summed over the partitions.
  * P4  Settled is known here, by number; what the daemon says is released is only memory.
- * P5  An open claim is described by its slot, which is the caller's: the number of its ring and its partition in internal[0], its position in the
+ * P5  An open claim is described by its slot, which is the caller's: the tag of its ring and its partition in internal[0], its position in the
  *     ring in internal[1]; and by its frame, which is marked as open and as this producer's (ring.h). A list of claims here would cost each
  *     record three stores. */
 #ifndef MR_PRODUCER_INTERNAL_H
@@ -96,6 +96,7 @@ struct millrace_producer {
     const struct mr_head *head;
     uint64_t head_bytes;
     uint32_t number, handle_first;
+    uint32_t rings_end; /* number: its handles are known in the newest of those before */
     uint32_t submission_bytes;
     bool idempotent;
     enum millrace_acks acks_wanted;
@@ -117,8 +118,9 @@ static inline const struct mr_head_partition *mr_head_partition_at(const struct 
 int mr_head_map(int fd, uint32_t partition_count, const struct mr_head **head, uint64_t *bytes, struct millrace_error *err) MR_MUST_USE;
 void mr_head_unmap(const struct mr_head *head, uint64_t bytes);
 
-/** The ring that leads to the owner of a partition now; NULL: nobody, or no ring to it. */
-struct mr_client_ring *mr_head_owner_ring(const struct millrace_client *client, const struct mr_head *head, uint32_t partition);
+/** The ring that leads to the owner of a partition now, for handles that were given when rings below rings_end were there. @return NULL:
+ * nobody owns it, or there is no ring to it */
+struct mr_client_ring *mr_head_owner_ring(const struct millrace_client *client, const struct mr_head *head, uint32_t partition, uint32_t rings_end);
 
 /* sequences.c; false: no memory, nothing changed */
 

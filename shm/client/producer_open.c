@@ -79,6 +79,7 @@ static int introduce(struct millrace_producer *producer, bool resume, int timeou
         return rc;
     producer->number = opened->producer;
     producer->handle_first = opened->handle_first;
+    producer->rings_end = producer->client->ring_next;
     producer->producer_id = opened->producer_id;
     producer->producer_epoch = opened->producer_epoch;
     memcpy(producer->token, opened->token, sizeof producer->token);
@@ -89,7 +90,7 @@ static void find_rings(struct millrace_producer *producer)
 {
     for (uint32_t p = 0; p < producer->partition_count; p++) {
         producer->partition[p].handle = producer->handle_first + p;
-        producer->partition[p].ring = mr_head_owner_ring(producer->client, producer->head, p);
+        producer->partition[p].ring = mr_head_owner_ring(producer->client, producer->head, p, producer->rings_end);
     }
 }
 
@@ -145,6 +146,7 @@ MR_CLIENT_EXPORT int millrace_producer_open(struct millrace_producer **result, s
         numbers->next = numbers->next_wire = numbers->settled = first_sequence;
         producer->partition[p].accepted_end = first_sequence;
     }
+    mr_client_clear_handles(client, producer->handle_first, producer->partition_count);
     find_rings(producer);
     producer->owner = client->owner_next++;
     producer->next = client->producers;
@@ -162,6 +164,7 @@ MR_CLIENT_EXPORT void millrace_producer_close(struct millrace_producer *producer
         return;
     struct millrace_client *client = producer->client;
     mr_client_abort_owner(client, producer->owner);
+    mr_client_blot_unshown(client, producer->handle_first, producer->partition_count);
     for (uint32_t p = 0; p < producer->partition_count; p++)
         if (producer->partition[p].refused > 0)
             client->held--; /* its refused frames are nobody's now */

@@ -23,7 +23,6 @@ void mr_client_lose(struct millrace_client *client)
     while (client->rings != NULL) {
         struct mr_client_ring *ring = client->rings;
         client->rings = ring->next;
-        client->by_reactor[ring->reactor] = NULL;
         ring->dead = true;
         if (ring->open_claims > 0) {
             ring->next = client->dead_rings; /* C2 */

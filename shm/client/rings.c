@@ -7,16 +7,18 @@
 
 int mr_client_add_ring(struct millrace_client *client, const struct mr_message_ring *message, int fd)
 {
-    if (!mr_ring_shape_is_sane(message->shape) || message->reactor >= client->reactor_count || client->by_reactor[message->reactor] != NULL)
+    if (!mr_ring_shape_is_sane(message->shape) || message->reactor >= client->reactor_count || message->ring < client->ring_next ||
+        message->ring == UINT32_MAX)
         return -EPROTO;
     struct mr_client_ring *ring = calloc(1, sizeof *ring);
     if (ring == NULL)
         return -ENOMEM;
     ring->shape = message->shape;
+    ring->number = message->ring;
     ring->reactor = message->reactor;
-    do /* 2^16 rings later a number comes round: not to one whose claims are still open */
-        ring->number = client->ring_number_next++ & ((1u << MR_CLIENT_RING_BITS) - 1);
-    while (mr_client_ring_of(client, ring->number) != NULL);
+    do /* 2^16 rings later a tag comes round: not to one whose claims are still open */
+        ring->tag = client->tag_next++ & ((1u << MR_CLIENT_TAG_BITS) - 1);
+    while (mr_client_ring_of(client, ring->tag) != NULL);
     ring->bytes = mr_ring_bytes(message->shape);
     ring->memory = mmap(NULL, ring->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
     if (ring->memory == MAP_FAILED) {
@@ -26,7 +28,21 @@ int mr_client_add_ring(struct millrace_client *client, const struct mr_message_r
     mr_ring_producer_init(&ring->ring, ring->memory, ring->shape);
     ring->next = client->rings;
     client->rings = ring;
-    client->by_reactor[message->reactor] = ring;
+    client->ring_next = ring->number + 1;
+    return 0;
+}
+
+int mr_client_drop_ring(struct millrace_client *client, uint32_t number)
+{
+    struct mr_client_ring **at = &client->rings;
+
+    while (*at != NULL && (*at)->number != number)
+        at = &(*at)->next;
+    if (*at == NULL || *at == client->rings)
+        return -EPROTO;
+    struct mr_client_ring *ring = *at;
+    *at = ring->next;
+    mr_client_free_ring(ring);
     return 0;
 }
 
@@ -36,13 +52,13 @@ void mr_client_free_ring(struct mr_client_ring *ring)
     free(ring);
 }
 
-struct mr_client_ring *mr_client_ring_of(const struct millrace_client *client, uint32_t number)
+struct mr_client_ring *mr_client_ring_of(const struct millrace_client *client, uint32_t tag)
 {
     for (struct mr_client_ring *ring = client->rings; ring != NULL; ring = ring->next)
-        if (ring->number == number)
+        if (ring->tag == tag)
             return ring;
     for (struct mr_client_ring *ring = client->dead_rings; ring != NULL; ring = ring->next)
-        if (ring->number == number)
+        if (ring->tag == tag)
             return ring;
     return NULL;
 }
@@ -156,6 +172,41 @@ uint32_t mr_client_poll(struct millrace_client *client, bool want_space)
     if (mr_unlikely(mr_client_has_mail(client)) && mr_client_take_pushes(client) != 0)
         client->quiet_since_ns = 1; /* mr_client_drive() finds out why */
     return count;
+}
+
+/* Make pads of the frames of these handles from `from` on that are no open claims. */
+static void blot_out(struct mr_client_ring *ring, uint64_t from, uint32_t first, uint32_t count)
+{
+    uint32_t bytes;
+
+    for (uint64_t position = from; position < ring->ring.tail; position += bytes) {
+        const uint8_t *frame = mr_ring_at(&ring->ring, position);
+        uint64_t word = mr_ring_word(frame);
+        bytes = mr_frame_length(word);
+        if (bytes == 0)
+            break; /* our own memory, overwritten by a bug of this program */
+        if (mr_frame_kind(word) != MR_FRAME_PAD && mr_frame_handle(word) - first < count && !mr_ring_is_open(frame))
+            mr_ring_pad(&ring->ring, position, bytes);
+    }
+}
+
+void mr_client_blot_unshown(struct millrace_client *client, uint32_t first, uint32_t count)
+{
+    for (struct mr_client_ring *ring = client->rings; ring != NULL; ring = ring->next)
+        blot_out(ring, ring->ring.committed, first, count);
+}
+
+void mr_client_clear_handles(struct millrace_client *client, uint32_t first, uint32_t count)
+{
+    bool choked = client->choked, collecting = client->collecting;
+
+    client->choked = false;
+    client->collecting = true; /* others' acks come along, and are kept without bound */
+    mr_client_poll(client, false);
+    client->collecting = collecting;
+    client->choked = choked;
+    for (struct mr_client_ring *ring = client->rings; ring != NULL; ring = ring->next)
+        blot_out(ring, ring->ring.free_from, first, count);
 }
 
 void mr_client_ring_doorbell(struct millrace_client *client)

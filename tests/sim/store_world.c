@@ -282,7 +282,7 @@ static int write_snapshot(struct world *world, const struct world_partition *p, 
     for (uint32_t i = 0; i < task->action.producer_count; i++)
         producers[i] = (struct mr_snapshot_producer){.producer_id = task->producers[i].producer_id,
                                                      .last_offset = task->producers[i].last_offset,
-                                                     .timestamp_ms = task->producers[i].last_timestamp_ms,
+                                                     .timestamp_ms = task->producers[i].active_ms,
                                                      .transaction_first_offset = -1,
                                                      .last_sequence = task->producers[i].last_sequence,
                                                      .epoch = task->producers[i].epoch};

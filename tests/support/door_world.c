@@ -16,6 +16,7 @@
 #include "dataplane/node/start.h"
 
 char door_world_socket[108];
+const char *door_world_sets[4];
 
 static struct {
     char root[64];
@@ -49,7 +50,7 @@ static void start_reactor(uint32_t r)
     struct mr_reactor_options options = {
         .index = r, .cpu = -1, .idle = world.config.idle, .delivery_timeout_ms = (uint64_t)world.config.delivery_timeout_ms, .clock = mr_clock_machine(),
         .messages = &world.messages[r], .answers = &world.answers[r], .jobs = &world.jobs[r], .replies = &world.replies[r],
-        .bell = &world.reactor_bells[r]};
+        .bell = &world.reactor_bells[r], .pin_grace_ms = 2000, .pinned_bytes_max = 4u << 20};
     options.log = (struct mr_log_options){.reactor = r, .directory_count = 1, .random_seed = r + 1, .flush_ns = 5000000, .mark_ns = 100000000,
                                           .commit_bytes_max = 1u << 20};
     assert_int_equal(mr_disk_threads_open(&options.disk, 64, 1, &err), 0);
@@ -65,7 +66,7 @@ void door_world_start(void)
 {
     struct millrace_error err;
     char dirs[100], socket[120];
-    const char *sets[] = {dirs, socket, "millrace.hugepages=off", "millrace.memory.bytes=64MiB", "millrace.extent.bytes=2MiB", "log.segment.bytes=4MiB"};
+    const char *sets[10] = {dirs, socket, "millrace.hugepages=off", "millrace.memory.bytes=64MiB", "millrace.extent.bytes=2MiB", "log.segment.bytes=4MiB"};
 
     signal(SIGPIPE, SIG_IGN);
     snprintf(world.root, sizeof world.root, "/tmp/mr_door_XXXXXX");
@@ -73,7 +74,11 @@ void door_world_start(void)
     snprintf(door_world_socket, sizeof door_world_socket, "%s/socket", world.root);
     snprintf(dirs, sizeof dirs, "log.dirs=%s", world.root);
     snprintf(socket, sizeof socket, "millrace.socket=%s", door_world_socket);
-    assert_int_equal(mr_node_config_load(&world.config, &world.origin, NULL, sets, 6, &err), 0);
+    uint32_t set_count = 6;
+    for (uint32_t i = 0; i < MR_COUNT_OF(door_world_sets); i++)
+        if (door_world_sets[i] != NULL)
+            sets[set_count++] = door_world_sets[i];
+    assert_int_equal(mr_node_config_load(&world.config, &world.origin, NULL, sets, set_count, &err), 0);
     assert_int_equal(mr_datadir_open(&world.directory, world.root, 0, &err), 0);
     assert_int_equal(mr_memory_open(&world.memory, "off", &world.directory.id, 2u << 20, &err), 0);
     assert_int_equal(mr_disk_threads_open(&world.cold_disk, 1, 1, &err), 0);
@@ -157,7 +162,7 @@ void raw_connect(struct raw_client *client)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     memset(client, 0, sizeof *client);
     client->wake = client->doorbell = -1;
-    for (uint32_t r = 0; r < DOOR_WORLD_REACTORS; r++)
+    for (uint32_t r = 0; r < RAW_RINGS_MAX; r++)
         client->ring[r].fd = -1;
     snprintf(address.sun_path, sizeof address.sun_path, "%s", door_world_socket);
     client->socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -179,7 +184,7 @@ void raw_leave(struct raw_client *client)
             close(*fds[i]);
             *fds[i] = -1;
         }
-    for (uint32_t r = 0; r < DOOR_WORLD_REACTORS; r++) {
+    for (uint32_t r = 0; r < RAW_RINGS_MAX; r++) {
         if (client->ring[r].memory != NULL)
             munmap(client->ring[r].memory, mr_ring_bytes(client->ring[r].shape));
         client->ring[r].memory = NULL;
@@ -200,7 +205,7 @@ void raw_send(struct raw_client *client, void *message, uint32_t bytes, uint16_t
 static void take_ring(struct raw_client *client, const struct mr_message_ring *ring, int fd)
 {
     uint32_t r = ring->ring;
-    assert_true(r < DOOR_WORLD_REACTORS && client->ring[r].memory == NULL);
+    assert_true(r < RAW_RINGS_MAX && client->ring[r].memory == NULL);
     client->ring[r].shape = ring->shape;
     client->ring[r].memory = mmap(NULL, mr_ring_bytes(ring->shape), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     assert_true(client->ring[r].memory != MAP_FAILED);
@@ -233,7 +238,9 @@ int raw_receive(struct raw_client *client)
         for (uint32_t i = 0; i < fd_count; i++)
             close(fds[i]);
         client->extents += type == MR_MESSAGE_EXTENT;
-        if (rc == -EAGAIN || type == MR_MESSAGE_EXTENT || type == MR_MESSAGE_EXTENT_GONE || (type == MR_MESSAGE_RING && !client->mute))
+        client->rings_gone += type == MR_MESSAGE_RING_GONE;
+        bool is_push = type == MR_MESSAGE_EXTENT || type == MR_MESSAGE_EXTENT_GONE || type == MR_MESSAGE_RING_GONE;
+        if (rc == -EAGAIN || is_push || (type == MR_MESSAGE_RING && !client->mute))
             continue;
         return type;
     }
@@ -281,9 +288,9 @@ int raw_create(struct raw_client *client, const char *topic, uint32_t partitions
 
 static uint32_t some_ring(const struct raw_client *client)
 {
-    uint32_t r = 0;
-    while (r + 1 < DOOR_WORLD_REACTORS && client->ring[r].memory == NULL)
-        r++;
+    uint32_t r = RAW_RINGS_MAX - 1;
+    while (r > 0 && client->ring[r].memory == NULL)
+        r--;
     assert_non_null(client->ring[r].memory);
     return r;
 }

@@ -10,8 +10,10 @@
 #include "tests/support/unit.h"
 
 #define DOOR_WORLD_REACTORS 2u
+#define RAW_RINGS_MAX       16u
 
 extern char door_world_socket[108];
+extern const char *door_world_sets[4]; /* key=value, before the start; NULL: none */
 
 /** Start the node; it stays until door_world_stop(). */
 void door_world_start(void);
@@ -36,7 +38,8 @@ struct raw_client {
         struct mr_ring_shape shape;
         int fd; /* kept only when mute */
         struct mr_ring_producer end;
-    } ring[DOOR_WORLD_REACTORS];
+    } ring[RAW_RINGS_MAX]; /* by number */
+    uint32_t rings_gone;
 };
 
 /** Connect, without a word. */
@@ -58,7 +61,7 @@ int raw_subscribe(struct raw_client *client, uint32_t consumer, uint32_t partiti
 int raw_close(struct raw_client *client, uint16_t type, uint32_t index);
 int raw_create(struct raw_client *client, const char *topic, uint32_t partitions, const char *config);
 
-/** Commit one frame, whatever is in its word, on the first ring there is, and ring the doorbell. */
+/** Commit one frame, whatever is in its word, on the newest ring there is, and ring the doorbell. */
 void raw_frame(struct raw_client *client, uint64_t word, uint32_t bytes, uint64_t sequence);
 
 /** Produce a record and wait for its ack. @return its error; -1: none within 5 s */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "shm/base/atomics.h"
+#include "shm/segment/checkpoint.h"
 
 
 static void *aligned(size_t alignment, size_t bytes)
@@ -291,6 +292,7 @@ static int start_reactor(struct log_world *w, uint32_t index, const uint64_t *ge
         .commit_bytes_max = w->options.commit_bytes_max,
         .flush_ns = w->options.flush_ns,
         .mark_ns = 100000000,
+        .producer_expiration_ms = w->options.producer_expiration_ms,
     };
 
     r->disk = mr_sim_disk_open(w->machine);
@@ -483,6 +485,31 @@ static void want_segment(struct log_world *w, struct log_world_partition *p, con
     event->allocated_bytes = action->bytes;
 }
 
+static int write_snapshot(struct log_world *w, struct log_world_partition *p, const struct mr_log_action *action)
+{
+    char path[256];
+    uint8_t *bytes = must(malloc(mr_snapshot_bytes(action->producer_count)));
+    struct mr_snapshot_producer *producers = must(calloc(action->producer_count, sizeof *producers));
+
+    for (uint32_t i = 0; i < action->producer_count; i++)
+        producers[i] = (struct mr_snapshot_producer){.producer_id = action->producers[i].producer_id,
+                                                     .last_offset = action->producers[i].last_offset,
+                                                     .timestamp_ms = action->producers[i].active_ms,
+                                                     .transaction_first_offset = -1,
+                                                     .last_sequence = action->producers[i].last_sequence,
+                                                     .epoch = action->producers[i].epoch};
+    int64_t count = mr_snapshot_encode(producers, action->producer_count, bytes, mr_snapshot_bytes(action->producer_count));
+    segment_path(p, action->next_offset, ".snapshot", path, sizeof path);
+    int file = count < 0 ? -EIO : mr_disk_open(w->steward, path, MR_DISK_CREATE, NULL);
+    int rc = file < 0 ? file : mr_disk_write(w->steward, file, bytes, (size_t)count, 0) < 0 ? -EIO : mr_disk_sync(w->steward, file);
+    if (file >= 0)
+        (void)mr_disk_close(w->steward, file);
+    partition_path(p, path, sizeof path);
+    free(producers);
+    free(bytes);
+    return rc != 0 ? rc : mr_disk_sync_directory(w->steward, path);
+}
+
 static void close_segment(struct log_world *w, struct log_world_partition *p, const struct mr_log_action *action, struct mr_log_event *event)
 {
     struct log_world_file *files = find_file(w, p->index, action->base_offset);
@@ -493,6 +520,8 @@ static void close_segment(struct log_world *w, struct log_world_partition *p, co
     char path[256];
     partition_path(p, path, sizeof path);
     int rc = mr_segment_cut(w->steward, path, action->base_offset, action->bytes, action->side_bytes, &err);
+    if (rc == 0 && action->producer_count > 0)
+        rc = write_snapshot(w, p, action);
     if (rc == 0) {
         (void)mr_disk_close(w->steward, files->file);
         (void)mr_disk_close(w->steward, files->side_file);
@@ -510,6 +539,8 @@ static void delete_segment(struct log_world *w, struct log_world_partition *p, c
     segment_path(p, action->base_offset, ".log", path, sizeof path);
     (void)mr_disk_unlink(w->steward, path);
     segment_path(p, action->base_offset, ".sidecar", path, sizeof path);
+    (void)mr_disk_unlink(w->steward, path);
+    segment_path(p, action->base_offset, ".snapshot", path, sizeof path);
     (void)mr_disk_unlink(w->steward, path);
     partition_path(p, path, sizeof path);
     (void)mr_disk_sync_directory(w->steward, path);

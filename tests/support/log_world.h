@@ -29,6 +29,7 @@ struct log_world_options {
     uint32_t answer_steps_max;                  /* memory and file answers take 0..this many steps. Default 3 */
     uint32_t refuse_percent;                    /* memory refused at random. Default 0 */
     uint64_t commit_bytes_max;                  /* default: the core's */
+    uint64_t producer_expiration_ms;            /* default: never */
     uint64_t flush_ns, step_ns;                 /* default 5 ms, 100 us */
     struct mr_sim_disk_options disk;            /* default: completions after 0..4 polls, any order */
 };

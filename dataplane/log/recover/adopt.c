@@ -95,7 +95,7 @@ static int load_snapshot(struct adopt *adopt, const struct mr_extent_header *h)
     for (uint32_t i = 0; rc == 0 && i < h->snapshot_count; i++) {
         struct mr_extent_producer from;
         memcpy(&from, (const uint8_t *)h + h->snapshot_position + i * sizeof from, sizeof from);
-        struct mr_log_producer_state state = {from.producer_id, from.last_offset, from.last_timestamp_ms, from.last_sequence, from.epoch};
+        struct mr_log_producer_state state = {from.producer_id, from.last_offset, from.active_ms, from.last_sequence, from.epoch};
         rc = mr_producer_table_put(&adopt->producers, &state);
     }
     return rc;

@@ -57,7 +57,7 @@ int mr_producer_table_apply(struct mr_producer_table *table, const uint8_t *head
     struct mr_log_producer_state state = {
         .producer_id = producer_id,
         .last_offset = mr_batch_last_offset(header),
-        .last_timestamp_ms = mr_batch_max_timestamp(header),
+        .active_ms = -1, /* its records' timestamps are what a client said */
         .last_sequence = mr_batch_last_sequence(header),
         .epoch = mr_batch_producer_epoch(header),
     };

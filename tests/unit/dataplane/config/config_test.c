@@ -77,6 +77,7 @@ static void combinations_that_cannot_work_name_both_keys(void **state)
     says("message.max.bytes=4MiB\nlog.segment.bytes=2MiB\n", "message.max.bytes=4194304 is larger than log.segment.bytes=2097152");
     says("message.max.bytes=33554432\n", "lower it to 33546240, or raise millrace.extent.bytes=33554432");
     says("millrace.memory.bytes=64MiB\nmillrace.extent.bytes=64MiB\n", "millrace.memory.bytes=67108864 does not hold two extents");
+    says("producer.id.expiration.ms=60000\n", "producer.id.expiration.ms=60000 is less than delivery.timeout.ms=120000");
     says("millrace.extent.bytes=3MiB\n", "a power of two and multiple of 2097152");
 }
 

@@ -344,7 +344,7 @@ static int wake_end_made_blocking_and_never_read(void)
     ssize_t ignored = write(client.wake, &full, sizeof full); /* an eventfd would be full now, and block its next writer */
     (void)ignored;
     assert_int_equal(raw_open_producer(&client, "t", MR_DURABILITY_LEADER), MR_MESSAGE_PRODUCER_OPENED);
-    for (uint32_t r = 0; r < DOOR_WORLD_REACTORS; r++)
+    for (uint32_t r = 0; r < RAW_RINGS_MAX; r++)
         if (client.ring[r].memory != NULL)
             mr_store_release(&client.ring[r].end.client->sleeping, 1);
     for (uint32_t i = 0; i < 100; i++)
@@ -505,7 +505,7 @@ static void stop_tells_sessions_and_closes_their_rings(void **state)
     assert_true(door_world_stop());
     assert_int_equal(raw_receive(&client), MR_MESSAGE_CLOSING);
     assert_int_equal(raw_receive(&client), 0);
-    for (uint32_t r = 0; r < DOOR_WORLD_REACTORS; r++)
+    for (uint32_t r = 0; r < RAW_RINGS_MAX; r++)
         if (client.ring[r].memory != NULL)
             assert_int_not_equal(mr_load_acquire(&client.ring[r].end.daemon->state), MR_RING_OPEN);
     raw_leave(&client);

@@ -154,6 +154,111 @@ static void producers_outlive_a_kill_and_a_power_cut(void **state)
     log_world_close(w);
 }
 
+#define WINDOW_MS 3600000u
+#define MINUTE_NS 60000000000ull
+
+static bool is_known(struct log_world *w, int64_t producer_id)
+{
+    struct mr_producer *producer;
+    assert_int_equal(mr_partition_producer(w->partition[0].log, producer_id, 0, &producer), 0);
+    bool known = mr_producer_next_sequence(producer) >= 0;
+    if (known)
+        assert_int_equal(mr_producer_judge(producer, 5), MR_SEQUENCE_DUPLICATE);
+    mr_producer_release(producer); /* used: this counts from now on */
+    return known;
+}
+
+/* One record each of these producers, which then leave. Its timestamp is of 1970: what a client writes there means nothing. */
+static void come_and_go(struct log_world *w, int64_t from, int64_t end)
+{
+    struct mr_producer *producer;
+    append(w, 0, 1, 1); /* memory comes */
+    for (int64_t id = from; id < end; id++) {
+        assert_int_equal(mr_partition_producer(w->partition[0].log, id, 0, &producer), 0);
+        append_one(w->partition[0].log, producer, 5);
+        mr_producer_release(producer);
+        for (uint32_t i = 0; i < 4; i++)
+            log_world_step(w);
+    }
+}
+
+static void pass_minutes(struct log_world *w, uint32_t minutes)
+{
+    for (uint32_t i = 0; i < minutes; i++) {
+        w->now_ns += MINUTE_NS;
+        for (uint32_t k = 0; k < 8; k++)
+            log_world_step(w);
+    }
+}
+
+static void producers_are_forgotten_after_the_time_and_not_within(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.producer_expiration_ms = WINDOW_MS;
+    options.extent_bytes = 2u << 20;
+    options.segment_bytes = 4u << 20;
+    struct log_world *w = open_world(&options);
+    const struct mr_log_counters *counters = mr_log_counters(w->reactor[0].log);
+    struct mr_producer *attached;
+
+    assert_int_equal(mr_partition_producer(w->partition[0].log, 99, 0, &attached), 0);
+    append(w, 0, 1, 1);
+    append_one(w->partition[0].log, attached, 5);
+    come_and_go(w, 100, 400);
+    assert_int_equal(counters->producers, 302); /* and the world's own, which is never released */
+    pass_minutes(w, 40);
+    come_and_go(w, 400, 410);
+    pass_minutes(w, 19);
+    for (int64_t id = 100; id < 110; id++)
+        assert_true(is_known(w, id)); /* in the last minute */
+    pass_minutes(w, 7);
+    assert_int_equal(counters->producers, 2 + 10 + 10);
+    pass_minutes(w, 60);
+    assert_int_equal(counters->producers, 2);
+    assert_false(is_known(w, 105));
+    assert_int_equal(mr_producer_judge(attached, 5), MR_SEQUENCE_DUPLICATE); /* however long it says nothing */
+    mr_producer_release(attached);
+    pass_minutes(w, 59);
+    assert_true(is_known(w, 99));
+    log_world_close(w);
+}
+
+static void a_start_forgets_nobody_too_soon(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.producer_expiration_ms = WINDOW_MS;
+    struct log_world *w = open_world(&options);
+    struct millrace_error err;
+
+    come_and_go(w, 100, 110);
+    pass_minutes(w, 40);
+    assert_true(log_world_settle(w, 1000));
+    log_world_kill(w);
+    assert_int_equal(log_world_start(w, &err), 0); /* from memory: the batches do not tell when they came */
+    pass_minutes(w, 40);
+    log_world_power_cut(w);
+    assert_int_equal(log_world_start(w, &err), 0); /* and from disk */
+    pass_minutes(w, 40);
+    assert_true(is_known(w, 100));
+    append(w, 0, 1, 1);
+    assert_true(log_world_stop(w, 10000)); /* with a snapshot, and that tells */
+    w->now_ns += 10 * MINUTE_NS;
+    assert_int_equal(log_world_start(w, &err), 0);
+    pass_minutes(w, 8);
+    assert_true(is_known(w, 101));
+    append(w, 0, 1, 1);
+    assert_true(log_world_stop(w, 10000));
+    w->now_ns += 61 * MINUTE_NS;
+    assert_int_equal(log_world_start(w, &err), 0);
+    pass_minutes(w, 1);
+    assert_int_equal(mr_log_counters(w->reactor[0].log)->producers, 2); /* those that were used after the last look before the snapshot */
+    pass_minutes(w, 64);
+    assert_int_equal(mr_log_counters(w->reactor[0].log)->producers, 0);
+    log_world_close(w);
+}
+
 /* Memory */
 
 static bool tail_is_slot(const struct log_world *w)
@@ -227,6 +332,7 @@ static void memory_is_reused_only_when_nobody_pins_it(void **state)
         log_world_step(w);
     }
     assert_int_equal(rc, -EAGAIN); /* all is pinned: the frames wait in their rings */
+    assert_true(mr_log_is_starved(w->reactor[0].log)); /* which the reactor does something about */
     assert_true(w->actions[MR_LOG_ACTION_FREE_EXTENT] > 0);
     uint64_t end = log_world_end(w, 0);
     w->hold_frees = false;
@@ -559,6 +665,8 @@ int main(void)
         cmocka_unit_test(runs_are_remembered_64_deep),
         cmocka_unit_test(an_open_batch_counts_for_sequences),
         cmocka_unit_test(producers_outlive_a_kill_and_a_power_cut),
+        cmocka_unit_test(producers_are_forgotten_after_the_time_and_not_within),
+        cmocka_unit_test(a_start_forgets_nobody_too_soon),
         cmocka_unit_test(a_busy_partition_moves_to_extents_and_an_idle_one_back),
         cmocka_unit_test(a_record_too_large_for_a_slot_gets_an_extent),
         cmocka_unit_test(memory_is_reused_only_when_nobody_pins_it),

@@ -577,6 +577,46 @@ static void producers_share_a_ring_and_a_partition(void **state)
     assert_int_equal(mr_load_acquire(&world.topic->partitions[0].head->visible), 303);
 }
 
+static void closed_handles_come_back_when_their_frames_are_acked_and_not_before(void **state)
+{
+    struct test_ring *ring = open_ring(0, MR_DURABILITY_DISK);
+    struct mr_reactor_reply reply;
+    struct mr_completion completion;
+    uint32_t acked = 0;
+    slow.holds = true;
+    for (uint32_t i = 0; i < 10; i++)
+        assert_true(commit(ring, i % PARTITIONS));
+    struct mr_handle **closed = malloc(sizeof *closed), **table = calloc(PARTITIONS, sizeof *table);
+    closed[0] = ring->handle[0];
+    send_message((struct mr_reactor_message){.kind = MR_REACTOR_CLOSE_HANDLES, .ring = ring->session, .handles = closed, .handle_count = 1});
+    /* A table that the door made meanwhile, without the closed one: frames on their way still find it. */
+    table[1] = ring->handle[1];
+    send_message((struct mr_reactor_message){.kind = MR_REACTOR_SET_HANDLES, .ring = ring->session, .handles = table, .handle_count = PARTITIONS});
+    (void)await(MR_REACTOR_SET_HANDLES);
+    for (uint32_t i = 0; i < 50; i++) {
+        steward_once();
+        assert_false(mr_mailbox_receive(&world.replies, &reply));
+        usleep(1000);
+    }
+    assert_int_equal(mr_load_acquire(&ring->end.daemon->state), MR_RING_OPEN);
+    slow.holds = false;
+    assert_ptr_equal(await(MR_REACTOR_CLOSE_HANDLES).handles, closed);
+    assert_null(ring->handle[0]->producer); /* released: it may be forgotten some day */
+    assert_non_null(ring->handle[1]->producer);
+    while (mr_ring_poll(&ring->end, &completion))
+        acked += completion.handle == 0 && completion.error == 0 ? completion.count : 0;
+    assert_int_equal(acked, 5); /* all are told before the handle may be another's */
+    assert_true(commit(ring, 0)); /* it is nobody's */
+    for (uint32_t i = 0; i < 5000 && mr_load_acquire(&ring->end.daemon->state) == MR_RING_OPEN; i++)
+        usleep(1000);
+    assert_int_equal(mr_load_acquire(&ring->end.daemon->state), MR_RING_POISONED);
+    free(closed);
+    close_ring(ring);
+    (void)await(MR_REACTOR_CLOSE_RING);
+    assert_null(ring->handle[1]->producer);
+    free(table);
+}
+
 int main(void)
 {
 #define T(name, setup) cmocka_unit_test_setup_teardown(name, setup, stop)
@@ -594,6 +634,7 @@ int main(void)
         T(replies_do_not_wait_for_a_door_that_waits, start_leader),
         T(partition_without_a_log_refuses, start_leader),
         T(producers_share_a_ring_and_a_partition, start_disk_asleep),
+        T(closed_handles_come_back_when_their_frames_are_acked_and_not_before, start_disk_asleep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
