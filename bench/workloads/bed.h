@@ -7,6 +7,8 @@
 #include "bench/workloads/sender.h"
 #include "bench/workloads/workloads.h"
 
+#define MR_BENCH_LIMIT_NS_MAX (200 * 1000000ull)
+
 struct mr_bench_bed {
     const struct mr_workload_options *options;
     struct millrace_client *client;
@@ -48,6 +50,12 @@ void mr_bench_cost_end(struct mr_bench_bed *bed, uint64_t records);
 
 /** Print the two costs. */
 void mr_bench_cost_print(const struct mr_bench_bed *bed);
+
+/** How long a limit of two cores is measured. */
+static inline uint64_t mr_bench_limit_ns(const struct mr_workload_options *options)
+{
+    return options->duration_ns < MR_BENCH_LIMIT_NS_MAX ? options->duration_ns : MR_BENCH_LIMIT_NS_MAX;
+}
 
 static inline bool mr_bench_stopped(const struct mr_workload_options *options)
 {

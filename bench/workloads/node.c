@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define ATTACH_MS    2000
+#define NOTICE_US    500 /* until the other core has stopped or goes on; as short as it may be, or the cores change meanwhile */
 #define SETTLE_US    20000
 #define SETTLE_ROUND 500 /* of SETTLE_US */
 #define SETTLE_CALM  5   /* rounds in a row without a write */
@@ -71,14 +72,14 @@ int mr_bench_topic(struct millrace_client *client, const char *topic, uint32_t p
 void mr_bench_node_pause(const struct mr_bench_node *node)
 {
     if (node->may_pause && node->pid > 0 && kill(node->pid, SIGSTOP) == 0)
-        usleep(2000); /* until the cores have noticed */
+        usleep(NOTICE_US);
 }
 
 void mr_bench_node_resume(const struct mr_bench_node *node)
 {
     if (node->may_pause && node->pid > 0) {
         kill(node->pid, SIGCONT);
-        usleep(2000);
+        usleep(NOTICE_US);
     }
 }
 
