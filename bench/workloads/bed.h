@@ -36,7 +36,7 @@ void mr_bench_bed_release(struct mr_bench_bed *bed);
 void mr_bench_bed_restart(struct mr_bench_bed *bed);
 
 /**
- * Publish and read until the topic has all the memory that a partition keeps: from then on extents are used again, as in a node that has run
+ * Publish and read until the topic has all the memory that a partition keeps, a minute at most: from then on extents are used again, as in a node that has run
  * for a while, instead of being touched for the first time (some 40 times slower).
  */
 int mr_bench_warm_up(struct mr_bench_bed *bed, uint32_t batch, struct millrace_error *err) MR_MUST_USE;

@@ -83,21 +83,28 @@ void mr_bench_node_resume(const struct mr_bench_node *node)
     }
 }
 
-static uint64_t written_bytes(int pid)
+/* The number behind a name in one of a process's files; 0 when it is not there. */
+static uint64_t proc_number(int pid, const char *file_name, const char *name)
 {
     char path[64], line[128];
-    unsigned long long bytes = 0;
+    unsigned long long number = 0;
+    size_t name_bytes = strlen(name);
 
-    snprintf(path, sizeof path, "/proc/%d/io", pid);
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, file_name);
     FILE *file = fopen(path, "r");
     if (file == NULL)
         return 0;
     while (fgets(line, sizeof line, file) != NULL) {
-        if (sscanf(line, "write_bytes: %llu", &bytes) == 1)
+        if (strncmp(line, name, name_bytes) == 0 && sscanf(line + name_bytes, "%llu", &number) == 1)
             break;
     }
     fclose(file);
-    return bytes;
+    return number;
+}
+
+uint64_t mr_bench_node_memory(const struct mr_bench_node *node)
+{
+    return (proc_number(node->pid, "status", "RssShmem:") + proc_number(node->pid, "status", "HugetlbPages:")) << 10;
 }
 
 void mr_bench_node_settle(const struct mr_bench_node *node)
@@ -106,7 +113,7 @@ void mr_bench_node_settle(const struct mr_bench_node *node)
     uint32_t calm = 0;
 
     for (uint32_t round = 0; round < SETTLE_ROUND && calm < SETTLE_CALM; round++) {
-        uint64_t now = written_bytes(node->pid);
+        uint64_t now = proc_number(node->pid, "io", "write_bytes:");
         calm = now == before ? calm + 1 : 0;
         before = now;
         usleep(SETTLE_US);

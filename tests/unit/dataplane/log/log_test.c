@@ -281,6 +281,33 @@ static void at_the_limit_the_oldest_extent_is_reused(void **state)
     (void)state;
 }
 
+/* To make an extent takes longer than a stream needs to fill one: it goes on in its own oldest, and grows by what comes. */
+static void an_extent_that_is_late_is_not_waited_for(void **state)
+{
+    for (int pinned = 0; pinned < 2; pinned++) {
+        struct log_world_options options;
+        log_world_options_init(&options);
+        options.extent_steps = 1000; /* 100 ms; a stream fills one in 50 steps */
+        options.segment_bytes = 1u << 20;
+        options.retention_bytes = 4u << 20;
+        struct log_world *w = open_world(&options);
+
+        append_for(w, 6000); /* until it has some to reuse */
+        if (pinned != 0)
+            w->hold_sequence = mr_load_relaxed(&w->partition[0].head->directory_first) + 1;
+        append_for(w, 1000);
+        uint64_t freed = w->actions[MR_LOG_ACTION_FREE_EXTENT], lent = w->memory_lent;
+        uint32_t refused = append_for(w, 5000);
+        assert_true(refused < 2500);
+        assert_true(w->actions[MR_LOG_ACTION_FREE_EXTENT] - freed > 30);
+        assert_true(w->memory_lent >= lent + 3); /* what was asked for has come */
+        w->hold_sequence = 0;
+        assert_true(log_world_settle(w, 4000));
+        log_world_check_memory(w, 0);
+        log_world_close(w);
+    }
+}
+
 /* Commits */
 
 static void nothing_is_durable_before_its_writes_are(void **state)
@@ -563,6 +590,7 @@ int main(void)
         cmocka_unit_test(a_record_too_large_for_a_slot_gets_an_extent),
         cmocka_unit_test(memory_is_reused_only_when_nobody_pins_it),
         cmocka_unit_test(at_the_limit_the_oldest_extent_is_reused),
+        cmocka_unit_test(an_extent_that_is_late_is_not_waited_for),
         cmocka_unit_test(nothing_is_durable_before_its_writes_are),
         cmocka_unit_test(a_commit_goes_on_behind_the_last_boundary),
         cmocka_unit_test(many_partitions_share_one_journal_write),
