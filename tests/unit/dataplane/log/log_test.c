@@ -467,6 +467,55 @@ static void without_disk_space_produce_is_refused_and_comes_back(void **state)
 
 /* Segments */
 
+struct asked {
+    uint64_t bytes[8];
+    uint32_t count;
+};
+
+static void watch_room(void *context, struct log_world *w, uint32_t reactor, const struct mr_log_action *action)
+{
+    struct asked *asked = context;
+    bool room = action->kind == MR_LOG_ACTION_WANT_SEGMENT || action->kind == MR_LOG_ACTION_WANT_ALLOCATE;
+    if (room && asked->count < 8)
+        asked->bytes[asked->count++] = action->bytes;
+}
+
+/* Each asking takes the disk some 10 ms, in which a stream writes what is ahead. */
+static void a_stream_asks_for_more_room_at_a_time_and_a_slow_one_does_not(void **state)
+{
+    for (int slow = 0; slow < 2; slow++) {
+        struct log_world_options options;
+        log_world_options_init(&options);
+        options.segment_bytes = 512u << 20;
+        options.batch_bytes_max = 256u << 10;
+        options.extent_bytes = 1u << 20;
+        options.journal_bytes = 4u << 20;
+        options.staging_bytes = 1u << 20;
+        options.memory_max = 16;
+        options.step_ns = 20000;
+        struct log_world *w = open_world(&options);
+        struct asked asked = {0};
+
+        append(w, 0, 4, 60000); /* too much for a slot: hot */
+        assert_true(log_world_settle(w, 2000));
+        w->watch = watch_room;
+        w->watch_context = &asked;
+        for (uint32_t i = 0; i < 600 && asked.count < 2; i++) {
+            append(w, 0, 4, 60000);
+            log_world_step(w);
+            if (slow)
+                w->now_ns += 20000000;
+        }
+        assert_int_equal(asked.count, 2);
+        uint64_t more = asked.bytes[1] - asked.bytes[0];
+        if (slow)
+            assert_in_range(more, 24u << 20, 72u << 20);
+        else
+            assert_in_range(more, 80u << 20, 256u << 20);
+        log_world_close(w);
+    }
+}
+
 static uint64_t deleted_before_start;
 
 /* I7 */
@@ -597,6 +646,7 @@ int main(void)
         cmocka_unit_test(the_journal_wraps_over_idle_partitions),
         cmocka_unit_test(a_failed_write_is_final),
         cmocka_unit_test(without_disk_space_produce_is_refused_and_comes_back),
+        cmocka_unit_test(a_stream_asks_for_more_room_at_a_time_and_a_slow_one_does_not),
         cmocka_unit_test(segments_roll_close_and_are_retained),
         cmocka_unit_test(trimmed_records_stay_gone),
         cmocka_unit_test(removal_waits_for_writes_in_flight),
