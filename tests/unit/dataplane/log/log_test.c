@@ -339,6 +339,28 @@ static void nothing_is_durable_before_its_writes_are(void **state)
 }
 
 /* Small batches use up the boundaries that an extent remembers, what comes behind the last one is more than a commit shall take. */
+/* What comes after a pause is as fresh as any: were it as old as the last step, it would be written at once, in the pass that its reader waits for. */
+static void after_a_pause_leader_bytes_wait_for_flush_ns_too(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.durability = MR_DURABILITY_LEADER;
+    struct log_world *w = open_world(&options);
+
+    append(w, 0, 1, 100);
+    assert_true(log_world_settle(w, 1000));
+    uint64_t commits = mr_log_counters(w->reactor[0].log)->commits;
+    w->now_ns += 50000000; /* half of what a mark would take */
+    mr_log_time(w->reactor[0].log, w->now_ns);
+    append(w, 0, 1, 100);
+    log_world_step(w);
+    assert_int_equal(mr_log_counters(w->reactor[0].log)->commits, commits);
+    w->now_ns += options.flush_ns;
+    log_world_step(w);
+    assert_int_equal(mr_log_counters(w->reactor[0].log)->commits, commits + 1);
+    log_world_close(w);
+}
+
 static void a_commit_goes_on_behind_the_last_boundary(void **state)
 {
     struct log_world_options options;
@@ -641,6 +663,7 @@ int main(void)
         cmocka_unit_test(at_the_limit_the_oldest_extent_is_reused),
         cmocka_unit_test(an_extent_that_is_late_is_not_waited_for),
         cmocka_unit_test(nothing_is_durable_before_its_writes_are),
+        cmocka_unit_test(after_a_pause_leader_bytes_wait_for_flush_ns_too),
         cmocka_unit_test(a_commit_goes_on_behind_the_last_boundary),
         cmocka_unit_test(many_partitions_share_one_journal_write),
         cmocka_unit_test(the_journal_wraps_over_idle_partitions),
