@@ -88,6 +88,8 @@ int mr_workload_ping(const struct mr_workload_options *options, struct millrace_
 
     int rc = mr_bench_bed_open(&bed, options, &wanted, err);
     mr_bench_pairing_init(&pairing, options, options->rate == 0 && options->pause_ns == 0);
+    for (size_t k = 0; k < MR_COUNT_OF(measures) && options->pause_ns != 0; k++)
+        measures[k].limit_name = NULL; /* what a pause costs is no matter of cache lines */
     while (rc == 0 && mr_bench_pair_begin(&pairing, &rc, err)) {
         mr_histogram_reset(&limit);
         mr_bench_node_pause(&options->node);
