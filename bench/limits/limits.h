@@ -6,7 +6,7 @@
 #ifndef MR_BENCH_LIMITS_H
 #define MR_BENCH_LIMITS_H
 
-#include "bench/measure/measure.h"
+#include "bench/measure/cores.h"
 #include "shm/base/histogram.h"
 
 struct mr_limit_cpus {
@@ -18,6 +18,9 @@ struct mr_limit_cpus {
  * @param round_trip each one, in ns, added; a million a second is noted at most
  */
 int mr_limit_pingpong(struct mr_limit_cpus cpus, uint64_t duration_ns, struct mr_histogram *round_trip, struct millrace_error *err) MR_MUST_USE;
+
+/** Look what the two cores are to each other just now: a ping-pong of 2 ms. @param siblings_ns the boundary, or 0: bench/measure/cores.h */
+int mr_limit_look(struct mr_limit_cpus cpus, uint64_t siblings_ns, enum mr_cores *cores, struct millrace_error *err) MR_MUST_USE;
 
 /**
  * A bare ring of 64-byte slots, one producer, one consumer, indices on their own lines and cached at the other end; all 64 bytes are

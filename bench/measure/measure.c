@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench/measure/measure.h"
 
+#include "bench/measure/cores.h"
+
 #include "shm/base/bits.h"
 #include "shm/base/json.h"
 
@@ -56,6 +58,8 @@ bool mr_measure_ratio(const struct mr_measure *measure, struct mr_spread *ratio)
 bool mr_measure_too_noisy(const struct mr_measure *measure)
 {
     struct mr_spread limit = mr_series_spread(&measure->limit);
+    if (measure->cores != MR_CORES_ANY && measure->value.count < measure->pairs_wanted)
+        return true;
     return measure->limit.count > 1 && limit.max - limit.min > MR_MEASURE_NOISE * limit.median;
 }
 
@@ -80,14 +84,29 @@ void mr_measure_print_head(FILE *out)
     fprintf(out, "%-34s %32s  %-16s %s\n", "measure", "median (min .. max)", "unit", "ratio to its limit");
 }
 
+/* "ping.round_trip.p50, siblings" */
+static void print_name(const struct mr_measure *measure, FILE *out)
+{
+    char name[96];
+
+    snprintf(name, sizeof name, "%s%s%s", measure->name, measure->cores != MR_CORES_ANY ? ", " : "",
+             measure->cores != MR_CORES_ANY ? mr_cores_name(measure->cores) : "");
+    fprintf(out, "%-34s ", name);
+}
+
 static void print_text(const struct mr_measure *measure, FILE *out)
 {
     char median[32], min[32], max[32], value[112];
     struct mr_spread spread = mr_series_spread(&measure->value), ratio;
 
+    print_name(measure, out);
+    if (measure->value.count == 0) {
+        fprintf(out, "too noisy: the cores were not %s while it was measured\n", mr_cores_name(measure->cores));
+        return;
+    }
     snprintf(value, sizeof value, "%s (%s .. %s)", short_number(spread.median, median, sizeof median),
              short_number(spread.min, min, sizeof min), short_number(spread.max, max, sizeof max));
-    fprintf(out, "%-34s %32s  %-16s", measure->name, value, measure->unit);
+    fprintf(out, "%32s  %-16s", value, measure->unit);
     if (mr_measure_ratio(measure, &ratio)) {
         struct mr_spread limit = mr_series_spread(&measure->limit);
         fprintf(out, " %.2f (%.2f .. %.2f) of %s, %s", ratio.median, ratio.min, ratio.max, measure->limit_name,
@@ -96,6 +115,8 @@ static void print_text(const struct mr_measure *measure, FILE *out)
             fprintf(out, ": too noisy, the limit moved %s .. %s", short_number(limit.min, min, sizeof min),
                     short_number(limit.max, max, sizeof max));
     }
+    if (measure->cores != MR_CORES_ANY)
+        fprintf(out, "%s%u pair%s", measure->limit_name != NULL ? "; " : " ", measure->value.count, measure->value.count == 1 ? "" : "s");
     fputc('\n', out);
 }
 
@@ -105,8 +126,11 @@ static void print_json(const struct mr_measure *measure, FILE *out)
     struct mr_spread spread = mr_series_spread(&measure->value), limit = mr_series_spread(&measure->limit), ratio;
     bool compared = mr_measure_ratio(measure, &ratio);
 
-    fprintf(out, "{\"name\":\"%s\",\"value\":%.6g,\"min\":%.6g,\"max\":%.6g,\"unit\":\"%s\",", measure->name, spread.median, spread.min,
-            spread.max, measure->unit);
+    fprintf(out, "{\"name\":\"%s\",\"unit\":\"%s\",", measure->name, measure->unit);
+    if (measure->value.count > 0)
+        fprintf(out, "\"value\":%.6g,\"min\":%.6g,\"max\":%.6g,", spread.median, spread.min, spread.max);
+    else
+        fprintf(out, "\"value\":null,\"min\":null,\"max\":null,");
     if (compared)
         fprintf(out, "\"limit\":%.6g,\"limit_min\":%.6g,\"limit_max\":%.6g,\"limit_name\":\"%s\","
                      "\"ratio\":{\"median\":%.4f,\"min\":%.4f,\"max\":%.4f},\"too_noisy\":%s,",
@@ -114,6 +138,11 @@ static void print_json(const struct mr_measure *measure, FILE *out)
                 mr_measure_too_noisy(measure) ? "true" : "false");
     else
         fprintf(out, "\"limit\":null,\"ratio\":null,");
+    if (measure->cores != MR_CORES_ANY)
+        fprintf(out, "\"cores\":{\"mode\":\"%s\",\"pairs\":%u,\"wanted\":%u},", mr_cores_name(measure->cores), measure->value.count,
+                measure->pairs_wanted);
+    else
+        fprintf(out, "\"cores\":null,");
     fprintf(out, "\"runs\":%u,\"machine\":", measure->value.count);
     mr_measure_machine(machine, sizeof machine);
     mr_json_write(out, machine, strlen(machine));

@@ -2,7 +2,8 @@
 /* What every measurement shares: the time, a core, memory on large pages, and figures with their limit in a table or as JSON.
  *
  * A bar compares median with median of interleaved runs: run k of a figure is divided by run k of its limit, so that a drift of a shared
- * machine moves both. When the limit itself spreads by more than MR_MEASURE_NOISE the comparison proves nothing, and says so. */
+ * machine moves both. When the limit itself spreads by more than MR_MEASURE_NOISE the comparison proves nothing, and says so. Where two
+ * threads talk, only runs in which the cores stayed what they were are compared: bench/measure/cores.h. */
 #ifndef MR_BENCH_MEASURE_H
 #define MR_BENCH_MEASURE_H
 
@@ -57,21 +58,33 @@ struct mr_spread {
 /** All zero when the series is empty. */
 struct mr_spread mr_series_spread(const struct mr_series *series);
 
+/** What two cores were to each other during a run: bench/measure/cores.h. */
+enum mr_cores {
+    MR_CORES_ANY, /* not looked at */
+    MR_CORES_SEPARATE,
+    MR_CORES_SIBLINGS,
+    MR_CORES_MIXED,
+    MR_CORES_COUNT,
+};
+
 /** A figure: its runs, and those of its limit beside them (none: it is a limit itself, or has none). */
 struct mr_measure {
     const char *name;       /* "ping.round_trip.p50" */
     const char *unit;       /* "ns", "records/s", "bytes/s", "us", "CPU-s/M records" */
     const char *limit_name; /* what `limit` is; NULL: nothing to compare with */
     struct mr_series value, limit;
+    enum mr_cores cores;   /* of all its runs */
+    uint32_t pairs_wanted; /* unless cores is MR_CORES_ANY */
 };
 
 /** The ratio value / limit of each pair of runs. @return false: no limit. */
 bool mr_measure_ratio(const struct mr_measure *measure, struct mr_spread *ratio);
 
-/** True if the limit spreads so much that its ratio proves nothing. */
+/** True if the limit spreads so much that its ratio proves nothing, or the cores were too seldom as they were asked for. */
 bool mr_measure_too_noisy(const struct mr_measure *measure);
 
-/** One line of text, or one JSON object on a line: name, value, unit, limit, ratio {median, min, max}, runs, machine, commit. */
+/** One line of text, or one JSON object on a line: name, value, unit, limit, ratio {median, min, max}, runs,
+ * cores {mode, pairs, wanted}, machine, commit. Value, limit and ratio are null when there was no run. */
 void mr_measure_print(const struct mr_measure *measure, bool json, FILE *out);
 
 /** The line above a table of text. */

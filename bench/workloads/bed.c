@@ -8,6 +8,7 @@
 #define RING_BYTES_MEMORY (1u << 20)
 #define RING_BYTES_DISK   (16u << 20)
 #define WARM_BYTES        (2ull << 30)
+#define WARM_NS           (60 * 1000000000ull)
 #define AHEAD_MAX         (1u << 18) /* records published and not yet read */
 
 uint64_t mr_bench_key(void)
@@ -62,7 +63,8 @@ void mr_bench_bed_restart(struct mr_bench_bed *bed)
 int mr_bench_warm_up(struct mr_bench_bed *bed, uint32_t batch, struct millrace_error *err)
 {
     struct mr_bench_sender *sender = &bed->sender;
-    uint64_t records = WARM_BYTES / sender->value_bytes;
+    uint64_t step = WARM_BYTES / sender->value_bytes, records = step;
+    uint64_t end_ns = mr_measure_now_ns() + WARM_NS, memory_bytes = 0;
 
     mr_bench_bed_restart(bed);
     while (sender->sent < records && sender->error == 0 && bed->reader.error == 0) {
@@ -72,6 +74,12 @@ int mr_bench_warm_up(struct mr_bench_bed *bed, uint32_t batch, struct millrace_e
         mr_bench_collect(sender);
         if (mr_bench_stopped(bed->options))
             return -EINTR;
+        if (sender->sent >= records) { /* memory is made more slowly than records are published: go on while it grows */
+            uint64_t before = memory_bytes;
+            memory_bytes = mr_bench_node_memory(&bed->options->node);
+            if (memory_bytes > before && mr_measure_now_ns() < end_ns)
+                records += step;
+        }
     }
     int rc = mr_bench_sender_finish(sender, err);
     if (rc == 0)

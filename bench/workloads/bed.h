@@ -7,6 +7,8 @@
 #include "bench/workloads/sender.h"
 #include "bench/workloads/workloads.h"
 
+#define MR_BENCH_LIMIT_NS_MAX (200 * 1000000ull)
+
 struct mr_bench_bed {
     const struct mr_workload_options *options;
     struct millrace_client *client;
@@ -34,7 +36,7 @@ void mr_bench_bed_release(struct mr_bench_bed *bed);
 void mr_bench_bed_restart(struct mr_bench_bed *bed);
 
 /**
- * Publish and read until the topic has all the memory that a partition keeps: from then on extents are used again, as in a node that has run
+ * Publish and read until the topic has all the memory that a partition keeps, a minute at most: from then on extents are used again, as in a node that has run
  * for a while, instead of being touched for the first time (some 40 times slower).
  */
 int mr_bench_warm_up(struct mr_bench_bed *bed, uint32_t batch, struct millrace_error *err) MR_MUST_USE;
@@ -48,6 +50,12 @@ void mr_bench_cost_end(struct mr_bench_bed *bed, uint64_t records);
 
 /** Print the two costs. */
 void mr_bench_cost_print(const struct mr_bench_bed *bed);
+
+/** How long a limit of two cores is measured. */
+static inline uint64_t mr_bench_limit_ns(const struct mr_workload_options *options)
+{
+    return options->duration_ns < MR_BENCH_LIMIT_NS_MAX ? options->duration_ns : MR_BENCH_LIMIT_NS_MAX;
+}
 
 static inline bool mr_bench_stopped(const struct mr_workload_options *options)
 {

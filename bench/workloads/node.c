@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define ATTACH_MS    2000
+#define NOTICE_US    500 /* until the other core has stopped or goes on; as short as it may be, or the cores change meanwhile */
 #define SETTLE_US    20000
 #define SETTLE_ROUND 500 /* of SETTLE_US */
 #define SETTLE_CALM  5   /* rounds in a row without a write */
@@ -71,32 +72,39 @@ int mr_bench_topic(struct millrace_client *client, const char *topic, uint32_t p
 void mr_bench_node_pause(const struct mr_bench_node *node)
 {
     if (node->may_pause && node->pid > 0 && kill(node->pid, SIGSTOP) == 0)
-        usleep(2000); /* until the cores have noticed */
+        usleep(NOTICE_US);
 }
 
 void mr_bench_node_resume(const struct mr_bench_node *node)
 {
     if (node->may_pause && node->pid > 0) {
         kill(node->pid, SIGCONT);
-        usleep(2000);
+        usleep(NOTICE_US);
     }
 }
 
-static uint64_t written_bytes(int pid)
+/* The number behind a name in one of a process's files; 0 when it is not there. */
+static uint64_t proc_number(int pid, const char *file_name, const char *name)
 {
     char path[64], line[128];
-    unsigned long long bytes = 0;
+    unsigned long long number = 0;
+    size_t name_bytes = strlen(name);
 
-    snprintf(path, sizeof path, "/proc/%d/io", pid);
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, file_name);
     FILE *file = fopen(path, "r");
     if (file == NULL)
         return 0;
     while (fgets(line, sizeof line, file) != NULL) {
-        if (sscanf(line, "write_bytes: %llu", &bytes) == 1)
+        if (strncmp(line, name, name_bytes) == 0 && sscanf(line + name_bytes, "%llu", &number) == 1)
             break;
     }
     fclose(file);
-    return bytes;
+    return number;
+}
+
+uint64_t mr_bench_node_memory(const struct mr_bench_node *node)
+{
+    return (proc_number(node->pid, "status", "RssShmem:") + proc_number(node->pid, "status", "HugetlbPages:")) << 10;
 }
 
 void mr_bench_node_settle(const struct mr_bench_node *node)
@@ -105,7 +113,7 @@ void mr_bench_node_settle(const struct mr_bench_node *node)
     uint32_t calm = 0;
 
     for (uint32_t round = 0; round < SETTLE_ROUND && calm < SETTLE_CALM; round++) {
-        uint64_t now = written_bytes(node->pid);
+        uint64_t now = proc_number(node->pid, "io", "write_bytes:");
         calm = now == before ? calm + 1 : 0;
         before = now;
         usleep(SETTLE_US);

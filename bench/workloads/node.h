@@ -27,6 +27,9 @@ int mr_bench_topic(struct millrace_client *client, const char *topic, uint32_t p
 void mr_bench_node_pause(const struct mr_bench_node *node);
 void mr_bench_node_resume(const struct mr_bench_node *node);
 
+/** What the daemon holds of memory files, bytes; 0 when that cannot be read. */
+uint64_t mr_bench_node_memory(const struct mr_bench_node *node);
+
 /** Wait until the daemon's disk has taken what it was given, so that one run does not pay for the one before. At most 10 s. */
 void mr_bench_node_settle(const struct mr_bench_node *node);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Round trip: publish, be sequenced, be visible, be read, all in one thread, as a program that waits for its own record. */
 #include "bench/workloads/bed.h"
+#include "bench/workloads/pairing.h"
 
 #include <errno.h>
 
@@ -8,7 +9,6 @@
 #include "shm/base/bits.h"
 
 #define SIZE       64u
-#define LIMIT_NS   (300 * 1000000ull)
 #define POLLS      16u /* between two looks at the clock: each look makes a poll later */
 #define WARM_UP    2000u
 #define WAIT_MS    100 /* how long a client that does not spin sleeps in poll */
@@ -83,14 +83,20 @@ int mr_workload_ping(const struct mr_workload_options *options, struct millrace_
     };
     struct mr_bench_bed_options wanted = {.durability = "leader", .partitions = 1, .lanes = 1,
                                           .value_bytes = options->size != 0 ? options->size : SIZE, .ring_bytes = options->ring_bytes};
+    struct mr_bench_pairing pairing;
     struct mr_bench_bed bed;
 
     int rc = mr_bench_bed_open(&bed, options, &wanted, err);
-    for (uint32_t i = 0; rc == 0 && i < options->runs; i++) {
+    mr_bench_pairing_init(&pairing, options, options->rate == 0 && options->pause_ns == 0);
+    for (size_t k = 0; k < MR_COUNT_OF(measures) && options->pause_ns != 0; k++)
+        measures[k].limit_name = NULL; /* what a pause costs is no matter of cache lines */
+    while (rc == 0 && mr_bench_pair_begin(&pairing, &rc, err)) {
         mr_histogram_reset(&limit);
         mr_bench_node_pause(&options->node);
-        rc = mr_limit_pingpong(options->cpus, LIMIT_NS, &limit, err);
+        rc = mr_limit_pingpong(options->cpus, mr_bench_limit_ns(options), &limit, err);
         mr_bench_node_resume(&options->node);
+        if (rc == 0)
+            rc = mr_bench_pair_look(&pairing, err);
         mr_bench_bed_restart(&bed);
         if (rc == 0)
             rc = run(&bed, WARM_UP, 1000000000, NULL, err);
@@ -99,6 +105,8 @@ int mr_workload_ping(const struct mr_workload_options *options, struct millrace_
         mr_bench_cost_begin(&bed);
         if (rc == 0)
             rc = run(&bed, UINT64_MAX, options->duration_ns, &latency, err);
+        if (rc == 0)
+            rc = mr_bench_pair_end(&pairing, err);
         if (rc != 0)
             break;
         mr_bench_cost_end(&bed, bed.sender.sent);
@@ -111,7 +119,7 @@ int mr_workload_ping(const struct mr_workload_options *options, struct millrace_
             mr_histogram_merge(options->latency, &latency);
     }
     for (size_t k = 0; rc == 0 && k < MR_COUNT_OF(measures); k++)
-        options->print(options->context, &measures[k]);
+        mr_bench_pair_print(&pairing, &measures[k]);
     if (rc == 0)
         mr_bench_cost_print(&bed);
     mr_bench_bed_release(&bed);

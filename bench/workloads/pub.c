@@ -2,16 +2,16 @@
 /* Publishing as fast as it goes, by one thread or by several, each with its own session. What was acknowledged is read and checked after the
  * clock has stopped. With several producers all share the client's core, as programs on a small host would. */
 #include "bench/workloads/bed.h"
+#include "bench/workloads/pairing.h"
+#include "shm/base/bits.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-
 #define SIZE           64u
 #define BATCH          64u
-#define LIMIT_NS       (300 * 1000000ull)
 #define PRODUCERS_MAX  64u
 #define LOOK_EVERY     16u /* batches between two looks at the clock */
 
@@ -50,6 +50,13 @@ static int publish(struct mr_bench_sender *sender, const struct mr_workload_opti
     return rc;
 }
 
+static int check(struct mr_bench_bed *bed, uint64_t sent, struct millrace_error *err)
+{
+    int rc = mr_bench_read_all(&bed->reader, sent, err);
+    mr_bench_node_settle(&bed->options->node);
+    return rc;
+}
+
 static int one_run(struct mr_bench_bed *bed, uint32_t batch, struct mr_histogram *latency, double *per_second, struct millrace_error *err)
 {
     uint64_t taken_ns = 1;
@@ -59,9 +66,6 @@ static int one_run(struct mr_bench_bed *bed, uint32_t batch, struct mr_histogram
     int rc = publish(&bed->sender, bed->options, batch, bed->options->rate, latency, &taken_ns, err);
     mr_bench_cost_end(bed, bed->sender.sent);
     *per_second = (double)bed->sender.acked * 1e9 / (double)taken_ns;
-    if (rc == 0)
-        rc = mr_bench_read_all(&bed->reader, bed->sender.sent, err);
-    mr_bench_node_settle(&bed->options->node);
     return rc;
 }
 
@@ -74,7 +78,7 @@ struct member {
     uint32_t lane;
     pthread_t thread;
     int rc;
-    uint64_t sent;
+    uint64_t sent, end_ns;
     struct millrace_error err;
 };
 
@@ -105,16 +109,18 @@ static void *member_thread(void *argument)
     pthread_barrier_wait(&crowd->ready);
     if (member->rc == 0)
         member->rc = publish(&sender, crowd->options, crowd->batch, 0, NULL, &taken_ns, &member->err);
+    member->end_ns = mr_measure_now_ns();
     member->sent = sender.sent;
     mr_bench_sender_release(&sender);
     millrace_detach(client);
     return NULL;
 }
 
-/* All members publish for one duration. @param per_second acknowledged, of all */
-static int crowd_run(struct mr_bench_bed *bed, struct crowd *crowd, uint32_t count, double *per_second, struct millrace_error *err)
+/* All members publish for one duration. @param per_second acknowledged, of all, until the last had its last ack */
+static int crowd_run(struct mr_bench_bed *bed, struct crowd *crowd, uint32_t count, uint64_t *all_sent, double *per_second,
+                     struct millrace_error *err)
 {
-    uint64_t sent = 0;
+    uint64_t sent = 0, end_ns = 0;
     uint32_t started = 0;
     int rc = 0;
 
@@ -136,15 +142,14 @@ static int crowd_run(struct mr_bench_bed *bed, struct crowd *crowd, uint32_t cou
     for (uint32_t i = 0; i < started; i++) {
         pthread_join(crowd->member[i].thread, NULL);
         sent += crowd->member[i].sent;
+        end_ns = mr_max_u64(end_ns, crowd->member[i].end_ns);
         if (crowd->member[i].rc != 0 && rc == 0)
             rc = mr_err(err, crowd->member[i].err.code, "producer %u: %s", i, crowd->member[i].err.text);
     }
-    *per_second = (double)sent * 1e9 / (double)(mr_measure_now_ns() - start);
+    *per_second = end_ns > start ? (double)sent * 1e9 / (double)(end_ns - start) : 0;
     mr_bench_cost_end(bed, sent);
     pthread_barrier_destroy(&crowd->ready);
-    if (rc == 0)
-        rc = mr_bench_read_all(&bed->reader, sent, err);
-    mr_bench_node_settle(&bed->options->node);
+    *all_sent = sent;
     return rc;
 }
 
@@ -153,7 +158,9 @@ static int fan_in(struct mr_bench_bed *bed, uint32_t batch, struct millrace_erro
     static struct crowd crowd;
     const struct mr_workload_options *options = bed->options;
     struct mr_measure measure = {.name = "pub.fan_in", .unit = "records/s", .limit_name = "one producer"};
-    double figure = 0;
+    struct mr_bench_pairing pairing;
+    double limit = 0, figure = 0;
+    uint64_t sent = 0;
     int rc = 0;
 
     crowd.options = options;
@@ -161,17 +168,24 @@ static int fan_in(struct mr_bench_bed *bed, uint32_t batch, struct millrace_erro
     crowd.value_bytes = bed->sender.value_bytes;
     crowd.batch = batch;
     crowd.ring_bytes = options->ring_bytes;
-    for (uint32_t i = 0; rc == 0 && i < options->runs; i++) {
-        rc = crowd_run(bed, &crowd, 1, &figure, err);
-        mr_series_add(&measure.limit, figure);
+    mr_bench_pairing_init(&pairing, options, true);
+    while (rc == 0 && mr_bench_pair_begin(&pairing, &rc, err)) {
+        rc = crowd_run(bed, &crowd, 1, &sent, &limit, err);
         if (rc == 0)
-            rc = crowd_run(bed, &crowd, options->producers, &figure, err);
+            rc = mr_bench_pair_look(&pairing, err);
+        if (rc == 0)
+            rc = check(bed, sent, err);
+        if (rc == 0)
+            rc = crowd_run(bed, &crowd, options->producers, &sent, &figure, err);
+        if (rc == 0)
+            rc = mr_bench_pair_end(&pairing, err);
+        if (rc == 0)
+            rc = check(bed, sent, err);
+        mr_series_add(&measure.limit, limit);
         mr_series_add(&measure.value, figure);
-        if (rc == 0 && mr_bench_stopped(options))
-            rc = -EINTR;
     }
     if (rc == 0)
-        options->print(options->context, &measure);
+        mr_bench_pair_print(&pairing, &measure);
     return rc;
 }
 
@@ -181,6 +195,7 @@ static int alone(struct mr_bench_bed *bed, uint32_t batch, struct millrace_error
     const struct mr_workload_options *options = bed->options;
     struct mr_measure rate = {.name = "pub.records", .unit = "records/s"}, p50 = {.name = "pub.ack.p50", .unit = "ns"};
     struct mr_measure p99 = {.name = "pub.ack.p99", .unit = "ns"};
+    struct mr_bench_pairing pairing;
     char limit_name[32];
     double figure = 0;
     int rc = 0;
@@ -188,27 +203,32 @@ static int alone(struct mr_bench_bed *bed, uint32_t batch, struct millrace_error
     snprintf(limit_name, sizeof limit_name, "bare ring at %u", batch);
     if (options->rate == 0)
         rate.limit_name = limit_name;
-    for (uint32_t i = 0; rc == 0 && i < options->runs; i++) {
+    mr_bench_pairing_init(&pairing, options, options->rate == 0);
+    while (rc == 0 && mr_bench_pair_begin(&pairing, &rc, err)) {
         mr_histogram_reset(&latency);
         if (options->rate == 0) {
             mr_bench_node_pause(&options->node);
-            rc = mr_limit_ring(options->cpus, batch, LIMIT_NS, &figure, err);
+            rc = mr_limit_ring(options->cpus, batch, mr_bench_limit_ns(options), &figure, err);
             mr_bench_node_resume(&options->node);
             mr_series_add(&rate.limit, figure);
         }
         if (rc == 0)
+            rc = mr_bench_pair_look(&pairing, err);
+        if (rc == 0)
             rc = one_run(bed, batch, &latency, &figure, err);
+        if (rc == 0)
+            rc = mr_bench_pair_end(&pairing, err);
+        if (rc == 0)
+            rc = check(bed, bed->sender.sent, err);
         mr_series_add(&rate.value, figure);
         mr_series_add(&p50.value, (double)mr_histogram_percentile(&latency, 50));
         mr_series_add(&p99.value, (double)mr_histogram_percentile(&latency, 99));
         if (options->latency != NULL)
             mr_histogram_merge(options->latency, &latency);
-        if (rc == 0 && mr_bench_stopped(options))
-            rc = -EINTR;
     }
     if (rc != 0)
         return rc;
-    options->print(options->context, &rate);
+    mr_bench_pair_print(&pairing, &rate);
     if (options->rate != 0) {
         options->print(options->context, &p50);
         options->print(options->context, &p99);

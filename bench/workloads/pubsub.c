@@ -2,13 +2,12 @@
 /* Publishing and reading at the same time, in one thread, as a stage of a pipeline. Sustained, the disk must take it all: the figure is then
  * bytes of log a second, beside the same disk preparing, writing and deleting such files by itself. */
 #include "bench/workloads/bed.h"
+#include "bench/workloads/pairing.h"
 
 #include <errno.h>
 
-
 #define SIZE       64u
 #define BATCH      64u
-#define LIMIT_NS   (300 * 1000000ull)
 #define AHEAD_MAX  (1u << 18) /* records published and not yet read: within the hot tail */
 #define LOOK_EVERY 64u
 
@@ -55,7 +54,7 @@ static int limit(const struct mr_workload_options *options, uint32_t batch, doub
         struct mr_limit_stream stream = mr_limit_stream_sustained(options->depth, options->keep_bytes, options->duration_ns);
         rc = mr_limit_disk_stream(options->directory, &stream, figure, err);
     } else {
-        rc = mr_limit_ring(options->cpus, batch, LIMIT_NS, figure, err);
+        rc = mr_limit_ring(options->cpus, batch, mr_bench_limit_ns(options), figure, err);
     }
     mr_bench_node_resume(&options->node);
     return rc;
@@ -67,6 +66,7 @@ int mr_workload_pubsub(const struct mr_workload_options *options, struct millrac
     uint32_t size = options->size != 0 ? options->size : SIZE, batch = options->batch != 0 ? options->batch : BATCH;
     struct mr_bench_bed_options wanted = {.durability = "leader", .partitions = 1, .lanes = 1, .value_bytes = size,
                                           .ring_bytes = options->ring_bytes};
+    struct mr_bench_pairing pairing;
     struct mr_bench_bed bed;
     char limit_name[32];
     double figure = 0;
@@ -79,19 +79,22 @@ int mr_workload_pubsub(const struct mr_workload_options *options, struct millrac
     int rc = mr_bench_bed_open(&bed, options, &wanted, err);
     if (rc == 0 && !options->sustained)
         rc = mr_bench_warm_up(&bed, batch, err);
-    for (uint32_t i = 0; rc == 0 && i < options->runs; i++) {
+    mr_bench_pairing_init(&pairing, options, !options->sustained);
+    while (rc == 0 && mr_bench_pair_begin(&pairing, &rc, err)) {
         rc = limit(options, batch, &figure, err);
         mr_series_add(options->sustained ? &bytes.limit : &records.limit, figure);
         if (rc == 0)
+            rc = mr_bench_pair_look(&pairing, err);
+        if (rc == 0)
             rc = run(&bed, batch, &figure, err);
+        if (rc == 0)
+            rc = mr_bench_pair_end(&pairing, err);
         mr_series_add(&records.value, figure);
         mr_series_add(&bytes.value, figure * log_bytes(size));
         mr_bench_node_settle(&options->node);
-        if (rc == 0 && mr_bench_stopped(options))
-            rc = -EINTR;
     }
     if (rc == 0) {
-        options->print(options->context, &records);
+        mr_bench_pair_print(&pairing, &records);
         if (options->sustained)
             options->print(options->context, &bytes);
         mr_bench_cost_print(&bed);

@@ -28,9 +28,12 @@ struct mr_workload_options {
     uint32_t ring_bytes;    /* 0: 1 MiB for leader, 16 MiB for disk */
     uint32_t depth;         /* disk: writes in flight of the stream's limit */
     uint64_t rate;          /* records a second, 0: as fast as they go */
-    uint64_t duration_ns;   /* of a run */
+    uint64_t duration_ns;   /* of a run; in a pair also of its limit, at most 200 ms */
     uint64_t pause_ns;      /* ping: idle for so long before each record */
-    uint32_t runs;
+    uint32_t runs;          /* or pairs, where two cores are compared: bench/workloads/pairing.h */
+    enum mr_cores cores;    /* of which mode; MR_CORES_ANY: of both together */
+    uint64_t siblings_ns;   /* their boundary, 0: the default */
+    uint64_t patience_ns;   /* how long a workload looks for such pairs, 0: the cores are not looked at */
     bool sustained;         /* pubsub: the disk is the bound */
     uint64_t keep_bytes;    /* sustained: log.retention.bytes of the node */
     struct mr_histogram *latency; /* NULL, or all latencies of all runs are added */

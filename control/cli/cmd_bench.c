@@ -12,6 +12,8 @@
 
 #define RUNS_DEFAULT  5
 #define DURATION_NS   (5 * MR_CLI_SECOND_NS)
+#define BURST_NS      (MR_CLI_SECOND_NS / 10) /* of a pair: as long as two cores stay what they are, often */
+#define PATIENCE_NS   (60 * MR_CLI_SECOND_NS)
 #define KEEP_BYTES    (4ull << 30)
 #define VALUE_MAX     (64u << 10)
 #define STREAM_DEPTH  4
@@ -27,25 +29,30 @@ const char mr_cmd_bench_details[] =
     "Every record is checked for content and order; status 1 if one was lost. Each figure is the median of --runs runs, with the least and\n"
     "the greatest, and its ratio to the limit measured between the same runs. A limit that spreads by more than 20 % proves nothing: the\n"
     "line says 'too noisy'. With --rate the loop is open, and latency counts from the time a record was due.\n"
+    "Two virtual cores may be separate cores, or two hardware threads of one ('siblings'), by turns. ping, pub, sub and pubsub run in short\n"
+    "bursts and look before, between and after limit and value; only pairs count in which the cores stayed the same. --runs pairs of what\n"
+    "--cores asks for are taken, for at most --patience; what else was had on the way has a line of its own.\n"
     "Topics are named millrace-bench-... and stay.\n\n"
     "  millrace bench ping --idle busy\n"
     "  millrace bench pub --batch 1 --duration 1s\n"
     "  millrace bench limits --data /srv --duration 30s --json\n";
 
 struct bench {
-    uint64_t runs, duration_ns, size, batch, rate, producers, partitions, ring_bytes, depth, keep_bytes, pause_ns;
-    const char *cpus, *data, *idle, *durability, *hdr, *socket_path;
+    uint64_t runs, duration_ns, size, batch, rate, producers, partitions, ring_bytes, depth, keep_bytes, pause_ns, siblings_ns, patience_ns;
+    const char *cores, *cpus, *data, *idle, *durability, *hdr, *socket_path;
     bool json, sustained, pause_daemon;
     struct mr_limit_cpus core;
+    enum mr_cores cores_mode;
     enum millrace_idle idle_kind;
 };
 
 static const struct {
     const char *name;
     int (*run)(const struct mr_workload_options *options, struct millrace_error *err);
+    bool paired; /* unless at a rate, with pauses or sustained */
 } workloads[] = {
-    {"ping", mr_workload_ping},     {"pub", mr_workload_pub},   {"sub", mr_workload_sub},
-    {"pubsub", mr_workload_pubsub}, {"disk", mr_workload_disk},
+    {"ping", mr_workload_ping, true},     {"pub", mr_workload_pub, true},    {"sub", mr_workload_sub, true},
+    {"pubsub", mr_workload_pubsub, true}, {"disk", mr_workload_disk, false},
 };
 
 static void print(void *context, const struct mr_measure *measure)
@@ -72,7 +79,7 @@ static void print_head(const struct bench *bench)
 static int limits(struct bench *bench)
 {
     struct mr_limits_options options = {.cpus = bench->core, .directory = bench->data, .runs = (uint32_t)bench->runs,
-                                        .sustained_ns = bench->duration_ns, .keep_bytes = bench->keep_bytes};
+                                        .sustained_ns = bench->duration_ns == UINT64_MAX ? DURATION_NS : bench->duration_ns, .keep_bytes = bench->keep_bytes};
     struct millrace_error err = {0};
 
     print_head(bench);
@@ -102,7 +109,8 @@ static int workload(struct bench *bench, const char *name)
         .batch = (uint32_t)bench->batch, .producers = (uint32_t)bench->producers, .partitions = (uint32_t)bench->partitions,
         .ring_bytes = (uint32_t)bench->ring_bytes, .depth = (uint32_t)bench->depth, .rate = bench->rate,
         .pause_ns = bench->pause_ns, .duration_ns = bench->duration_ns,
-        .runs = (uint32_t)bench->runs, .sustained = bench->sustained, .keep_bytes = bench->keep_bytes, .latency = &latency,
+        .runs = (uint32_t)bench->runs, .cores = bench->cores_mode, .siblings_ns = bench->siblings_ns, .patience_ns = bench->patience_ns,
+        .sustained = bench->sustained, .keep_bytes = bench->keep_bytes, .latency = &latency,
         .print = print, .context = bench, .stop = stop,
     };
     struct millrace_error err = {0};
@@ -112,8 +120,11 @@ static int workload(struct bench *bench, const char *name)
     if (rc == 0)
         print_head(bench);
     for (size_t i = 0; rc == 0 && i < MR_COUNT_OF(workloads); i++) {
-        if (strcmp(workloads[i].name, name) == 0)
-            rc = workloads[i].run(&options, &err);
+        if (strcmp(workloads[i].name, name) != 0)
+            continue;
+        if (options.duration_ns == UINT64_MAX)
+            options.duration_ns = workloads[i].paired && bench->rate == 0 && bench->pause_ns == 0 && !bench->sustained ? BURST_NS : DURATION_NS;
+        rc = workloads[i].run(&options, &err);
     }
     if (rc == -EINTR)
         return mr_cli_stop_status();
@@ -147,6 +158,8 @@ static int check(const struct mr_cli_command *command, struct bench *bench)
         return mr_cli_usage(command, "--runs %llu: it must be 1 to %d", (unsigned long long)bench->runs, MR_MEASURE_RUNS_MAX);
     if (!parse_cpus(bench->cpus, &bench->core))
         return mr_cli_usage(command, "--cpus %s: it must name two cores, such as 0,1", bench->cpus);
+    if (!mr_cores_parse(bench->cores, &bench->cores_mode))
+        return mr_cli_usage(command, "--cores %s: it must be separate, siblings or any", bench->cores);
     if (!parse_idle(bench->idle, &bench->idle_kind))
         return mr_cli_usage(command, "--idle %s: it must be busy, adaptive or sleep", bench->idle);
     if (bench->size != 0 && (bench->size < 16 || bench->size > VALUE_MAX))
@@ -160,16 +173,19 @@ static int check(const struct mr_cli_command *command, struct bench *bench)
 
 int mr_cmd_bench(const struct mr_cli_command *command, int argc, char **argv)
 {
-    struct bench bench = {.runs = RUNS_DEFAULT, .duration_ns = DURATION_NS, .cpus = "0,1", .data = ".", .idle = "busy", .depth = STREAM_DEPTH,
-                          .keep_bytes = KEEP_BYTES};
+    struct bench bench = {.runs = RUNS_DEFAULT, .duration_ns = UINT64_MAX, .patience_ns = PATIENCE_NS, .cores = "any",
+                          .cpus = "0,1", .data = ".", .idle = "busy", .depth = STREAM_DEPTH, .keep_bytes = KEEP_BYTES};
     const struct mr_cli_option options[] = {
         {"size", 0, MR_CLI_COUNT, "BYTES", &bench.size, "of a value (default 64; disk's stream 1024)"},
         {"batch", 0, MR_CLI_COUNT, "N", &bench.batch, "records committed together (default 64; disk's stream 16)"},
         {"rate", 'r', MR_CLI_COUNT, "R", &bench.rate, "records a second, open loop (default: as fast as they go)"},
-        {"duration", 0, MR_CLI_DURATION, "TIME", &bench.duration_ns, "of each run (default 5s)"},
+        {"duration", 0, MR_CLI_DURATION, "TIME", &bench.duration_ns, "of each run (default 5s; 100ms where two cores are compared)"},
         {"pause", 0, MR_CLI_DURATION, "TIME", &bench.pause_ns, "ping: idle for so long before each record"},
         {"runs", 0, MR_CLI_COUNT, "N", &bench.runs, "how often each figure is taken (default 5)"},
         {"cpus", 0, MR_CLI_TEXT, "A,B", &bench.cpus, "core of the client, core of the other end (default 0,1)"},
+        {"cores", 0, MR_CLI_TEXT, "MODE", &bench.cores, "count pairs of separate cores, of siblings, or of any (default)"},
+        {"patience", 0, MR_CLI_DURATION, "TIME", &bench.patience_ns, "how long such pairs are looked for (default 60s; 0: do not look)"},
+        {"siblings-below", 0, MR_CLI_DURATION, "TIME", &bench.siblings_ns, "ping-pong p50 that tells siblings from separate cores (200ns)"},
         {"idle", 0, MR_CLI_TEXT, "HOW", &bench.idle, "how the client waits: busy (default), adaptive or sleep"},
         {"durability", 0, MR_CLI_TEXT, "LEVEL", &bench.durability, "of the topic (default leader; disk for 'disk')"},
         {"producers", 0, MR_CLI_COUNT, "N", &bench.producers, "pub: so many at once, on one partition"},

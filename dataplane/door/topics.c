@@ -18,7 +18,7 @@ int mr_topic_make_head(struct mr_memory *memory, struct mr_topic *topic, uint64_
     void *piece;
     mr_topic_head_name(&topic->id, name);
     mr_memory_unlink(memory, name, false);
-    int rc = mr_memory_create(memory, name, mr_align_up(mr_head_bytes(topic->partition_count), 4096), false, -1, &topic->head_file, err);
+    int rc = mr_memory_create(memory, name, mr_align_up(mr_head_bytes(topic->partition_count), 4096), false, -1, NULL, &topic->head_file, err);
     if (rc != 0)
         return rc;
     /* The slot file begins empty; readers get its descriptor with the head's. */

@@ -321,10 +321,18 @@ void mr_log_memory_is_late(struct mr_partition *p)
 
 void mr_log_want_memory(struct mr_partition *p)
 {
-    if (p->want_asked || p->want_refused)
+    if (p->want_refused || !lacks_memory(p))
         return;
-    if (!lacks_memory(p))
+    if (p->want_asked) {
+        /* Memory is made at some 0.3 GB/s, a stream needs more: when it has used up what was ahead, its own oldest serves it at once, and what
+         * was asked for makes the tail longer when it comes. */
+        if (!p->want_slot && p->last_sequence == p->tail_sequence && p->last_sequence - p->first_sequence + 1 >= MR_LOG_REUSE_EXTENTS) {
+            mr_log_recycle(p, false);
+            if (is_leaving(p) && !list_is_linked(&p->refused)) /* or readers hold it: then the next one */
+                mr_log_timer(&p->log->refused, &p->refused, &p->refused_due_ns, p->log->now_ns + MR_LOG_REFUSED_RETRY_NS);
+        }
         return;
+    }
     if (is_directory_full(p)) {
         limit(p);
         mr_log_recycle(p, false);

@@ -517,6 +517,11 @@ static bool emit_directory(struct emit *emit, struct log_directory *d)
     return emit_writes(emit, d);
 }
 
+void mr_log_time(struct mr_log *log, uint64_t now_ns)
+{
+    log->now_ns = now_ns;
+}
+
 uint32_t mr_log_step(struct mr_log *log, uint64_t now_ns, uint64_t wall_ms, const struct mr_log_event *events, uint32_t count,
                      struct mr_log_action *actions, uint32_t max)
 {

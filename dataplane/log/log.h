@@ -278,6 +278,12 @@ int mr_partition_trim(struct mr_partition *partition, uint64_t before_offset);
 void mr_partition_configure(struct mr_partition *partition, uint64_t segment_bytes, uint64_t retention_bytes);
 
 /**
+ * The time for what is appended from now on, once a pass: flush_ns and idleness count from it. Without it appends are as old as the last step,
+ * which after a pause is long ago. Never earlier than before. Hot.
+ */
+void mr_log_time(struct mr_log *log, uint64_t now_ns);
+
+/**
  * One step: take events, start commits that are due, ask for what will be needed.
  * @return actions filled in; when it equals max, call again (events already taken: count 0). Hot, O(dirty partitions).
  */

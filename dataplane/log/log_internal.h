@@ -43,8 +43,11 @@
 #define MR_LOG_WRITES_MAX        128u                  /* of a commit */
 #define MR_LOG_PARTS_MAX         1024u                 /* segments in a commit */
 #define MR_LOG_MILESTONES        16u                   /* per extent: batch boundaries at which a commit may end */
+#define MR_LOG_REUSE_EXTENTS     8u                    /* with so many, live, a partition reuses its oldest rather than wait for a new one */
 #define MR_LOG_EXTENTS_MAX       (MR_HEAD_DIRECTORY_COUNT - 2) /* live, per partition */
 #define MR_LOG_ALLOCATE_BYTES    (64ull << 20)         /* a segment file grows in such steps under load */
+#define MR_LOG_ALLOCATE_BYTES_MAX (256ull << 20)       /* in larger ones, up to this, while a step lasts less than MR_LOG_ALLOCATE_FAST_NS: */
+#define MR_LOG_ALLOCATE_FAST_NS  (100 * MR_LOG_MS_NS)  /* each takes the disk some 10 ms, and half a step is all that is ahead */
 #define MR_LOG_ALLOCATE_SLOT_BYTES (1ull << 20)        /* and in such ones while the partition lives in slots */
 #define MR_LOG_SIDE_SHARE        16u                   /* a sidecar is allocated to this part of its segment, or more when it needs it */
 #define MR_LOG_SEGMENT_BYTES_MAX (1ull << 31)          /* positions are 32 bits in the journal and the sidecar */
@@ -202,6 +205,7 @@ struct mr_partition {
     uint32_t segment_count, segment_capacity, open_first; /* segments before open_first are closed */
     struct log_segment *deleted; /* DELETE_SEGMENT is to be emitted */
     uint64_t segments_bytes;     /* of all but the tail */
+    uint64_t allocate_bytes, allocate_ns; /* the step, while hot, and when room was last asked for; 0: not yet */
     uint8_t *recovered_data, *recovered_side; /* the tail blocks, until the first extent comes */
 
     uint64_t log_start, log_start_logged, log_start_next; /* durable, in an entry, wanted */

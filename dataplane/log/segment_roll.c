@@ -49,19 +49,40 @@ static uint64_t file_bytes_max(const struct mr_partition *p, const struct log_se
     return mr_align_up(s->rolled ? s->data.end : mr_max_u64(s->data.end, p->segment_bytes), MR_BLOCK_BYTES);
 }
 
+/* A step that is used up at once is followed by a larger one, a slow one by the least. */
+static void adapt_step(struct mr_partition *p)
+{
+    uint64_t now_ns = p->log->now_ns, lasted_ns = now_ns - p->allocate_ns;
+
+    if (p->allocate_bytes == 0 || lasted_ns > 10 * MR_LOG_ALLOCATE_FAST_NS)
+        p->allocate_bytes = MR_LOG_ALLOCATE_BYTES;
+    else if (lasted_ns < MR_LOG_ALLOCATE_FAST_NS)
+        p->allocate_bytes = mr_min_u64(2 * p->allocate_bytes, MR_LOG_ALLOCATE_BYTES_MAX);
+    p->allocate_ns = now_ns;
+}
+
+static uint64_t step_bytes(const struct mr_partition *p)
+{
+    return !p->hot ? MR_LOG_ALLOCATE_SLOT_BYTES : mr_max_u64(p->allocate_bytes, MR_LOG_ALLOCATE_BYTES);
+}
+
 /* Ask for the files, or for more room in them: half a step ahead of what is being written, so that no commit waits for it. */
 void mr_log_segment_want(struct mr_partition *p, struct log_segment *s)
 {
     if (s->closing || (s->file_state != LOG_FILE_NONE && s->file_state != LOG_FILE_READY))
         return;
     uint64_t most = file_bytes_max(p, s);
-    uint64_t step = mr_min_u64(p->hot ? MR_LOG_ALLOCATE_BYTES : MR_LOG_ALLOCATE_SLOT_BYTES, most), side_step = step / MR_LOG_SIDE_SHARE;
+    uint64_t step = mr_min_u64(step_bytes(p), most), side_step = step / MR_LOG_SIDE_SHARE;
     uint64_t side_end = mr_align_up(s->side.end, MR_BLOCK_BYTES);
     uint64_t side_soon = s->rolled ? side_end : mr_max_u64(s->side.placing + side_step / 2, side_end);
     bool enough = s->allocated_bytes >= mr_min_u64(mr_max_u64(s->data.placing + step / 2, mr_align_up(s->data.end, MR_BLOCK_BYTES)), most) &&
                   s->side_allocated_bytes >= side_soon;
     if (s->file_state == LOG_FILE_READY && enough)
         return;
+    if (p->hot) {
+        adapt_step(p);
+        step = mr_min_u64(step_bytes(p), most);
+    }
     s->wanted_bytes = mr_align_up(mr_max_u64(mr_min_u64(s->data.end + step, most), MR_BLOCK_BYTES), MR_BLOCK_BYTES);
     s->side_wanted_bytes = mr_max_u64(mr_align_up(s->wanted_bytes / MR_LOG_SIDE_SHARE, MR_BLOCK_BYTES), mr_align_up(side_soon, MR_BLOCK_BYTES));
     s->file_state = LOG_FILE_WANTED;
@@ -134,6 +155,7 @@ void mr_log_segment_event(struct mr_partition *p, const struct mr_log_event *eve
             break;
         }
         s->file_state = LOG_FILE_NO_SPACE;
+        p->allocate_bytes = 0; /* perhaps a small step still fits */
         s->no_space = true;
         s->close_pending = s->closing; /* cutting a file may take space, too: try again */
         if (!list_is_linked(&p->no_space))

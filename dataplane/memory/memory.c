@@ -17,6 +17,7 @@
 #include "shm/base/bits.h"
 
 #define HUGE_PAGE_BYTES (2u << 20)
+#define PIECE_BYTES     (2u << 20) /* made between two calls of mr_memory_between: some milliseconds */
 
 static uint64_t huge_free_pages(void)
 {
@@ -144,14 +145,25 @@ static void file_path(const struct mr_memory *memory, const char *name, bool hug
     snprintf(path, path_bytes, "%s/%s", huge ? memory->huge_folder : memory->plain_folder, name);
 }
 
-/* posix_fallocate would write; a memory file system either backs the range or says why not. */
-static int back(int fd, uint64_t from, uint64_t bytes)
+static void attend(const struct mr_memory_between *between)
 {
-    int rc;
-    do
-        rc = fallocate(fd, 0, (off_t)from, (off_t)bytes);
-    while (rc != 0 && errno == EINTR);
-    return rc == 0 ? 0 : -errno;
+    if (between != NULL)
+        between->attend(between->context);
+}
+
+/* posix_fallocate would write; a memory file system either backs the range or says why not. */
+static int back(int fd, uint64_t from, uint64_t bytes, const struct mr_memory_between *between)
+{
+    uint64_t end = from + bytes, step = between != NULL ? PIECE_BYTES : bytes;
+    for (int rc; from < end; from += step) {
+        do
+            rc = fallocate(fd, 0, (off_t)from, (off_t)mr_min_u64(step, end - from));
+        while (rc != 0 && errno == EINTR);
+        if (rc != 0)
+            return -errno;
+        attend(between);
+    }
+    return 0;
 }
 
 /* Fill the page tables now; first touch on a reactor would cost it 40-70 times the copy (docs: limits). Failure is not fatal. */
@@ -165,8 +177,8 @@ static void populate(void *base, uint64_t bytes)
         (void)*(volatile const char *)((const char *)base + at);
 }
 
-static int create_on(struct mr_memory *memory, const char *name, uint64_t bytes, bool huge, int cpu, struct mr_memory_file *file,
-                     struct millrace_error *err)
+static int create_on(struct mr_memory *memory, const char *name, uint64_t bytes, bool huge, int cpu, const struct mr_memory_between *between,
+                     struct mr_memory_file *file, struct millrace_error *err)
 {
     char path[MR_MEMORY_PATH_MAX * 2];
     file_path(memory, name, huge, path, sizeof path);
@@ -176,7 +188,7 @@ static int create_on(struct mr_memory *memory, const char *name, uint64_t bytes,
     bool bound = numa_available() >= 0 && numa_max_node() > 0 && cpu >= 0;
     if (bound)
         numa_set_preferred(numa_node_of_cpu(cpu));
-    int rc = back(fd, 0, bytes);
+    int rc = back(fd, 0, bytes, between);
     if (bound)
         numa_set_localalloc();
     if (rc == 0) {
@@ -185,7 +197,10 @@ static int create_on(struct mr_memory *memory, const char *name, uint64_t bytes,
             rc = -errno;
     }
     if (rc == 0) {
-        populate(file->base, bytes);
+        for (uint64_t at = 0; at < bytes; at += PIECE_BYTES) {
+            populate((uint8_t *)file->base + at, mr_min_u64(PIECE_BYTES, bytes - at));
+            attend(between);
+        }
         file->read_fd = open(path, O_RDONLY | O_CLOEXEC);
         if (file->read_fd < 0) {
             rc = -errno;
@@ -205,14 +220,14 @@ static int create_on(struct mr_memory *memory, const char *name, uint64_t bytes,
     return 0;
 }
 
-int mr_memory_create(struct mr_memory *memory, const char *name, uint64_t bytes, bool huge, int cpu, struct mr_memory_file *file,
-                     struct millrace_error *err)
+int mr_memory_create(struct mr_memory *memory, const char *name, uint64_t bytes, bool huge, int cpu, const struct mr_memory_between *between,
+                     struct mr_memory_file *file, struct millrace_error *err)
 {
     memset(file, 0, sizeof *file);
     file->read_fd = -1;
-    if (huge && memory->huge_folder[0] != '\0' && create_on(memory, name, bytes, true, cpu, file, err) == 0)
+    if (huge && memory->huge_folder[0] != '\0' && create_on(memory, name, bytes, true, cpu, between, file, err) == 0)
         return 0;
-    return create_on(memory, name, bytes, false, cpu, file, err);
+    return create_on(memory, name, bytes, false, cpu, between, file, err);
 }
 
 int mr_memory_adopt(struct mr_memory *memory, const char *name, bool huge, uint64_t bytes_min, struct mr_memory_file *file,
@@ -235,7 +250,7 @@ int mr_memory_adopt(struct mr_memory *memory, const char *name, bool huge, uint6
         rc = -EBADMSG;
     /* A hole in a file of ours would be a SIGBUS later; ask for the pages now. */
     if (rc == 0)
-        rc = back(fd, 0, (uint64_t)st.st_size);
+        rc = back(fd, 0, (uint64_t)st.st_size, NULL);
     if (rc == 0) {
         file->base = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
         if (file->base == MAP_FAILED) {
@@ -262,7 +277,7 @@ int mr_memory_grow(struct mr_memory *memory, const char *name, uint64_t from, ui
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return mr_err(err, errno, "cannot open '%s': %s", path, strerror(errno));
-    int rc = back(fd, from, bytes);
+    int rc = back(fd, from, bytes, NULL);
     if (rc == 0) {
         *piece = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)from);
         if (*piece == MAP_FAILED)

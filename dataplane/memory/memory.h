@@ -40,13 +40,20 @@ struct mr_memory_file {
 int mr_memory_open(struct mr_memory *memory, const char *setting, const struct mr_uuid *directory_id, uint64_t extent_bytes,
                    struct millrace_error *err) MR_MUST_USE;
 
+/** What the caller does between two pieces while memory is made, when it has work that cannot wait so long. */
+struct mr_memory_between {
+    void (*attend)(void *context);
+    void *context;
+};
+
 /**
  * Make a new file, backed and touched, bound near `cpu`'s memory where there are several nodes. Slow (0.3-0.5 GB/s): never on a reactor.
+ * @param between NULL: nothing
  * @param huge hugepages if this node has them; `file->huge` tells what it became: hugepages that have run out fall back to ordinary ones
  * @return 0; -ENOSPC or -ENOMEM with a message
  */
-int mr_memory_create(struct mr_memory *memory, const char *name, uint64_t bytes, bool huge, int cpu, struct mr_memory_file *file,
-                     struct millrace_error *err) MR_MUST_USE;
+int mr_memory_create(struct mr_memory *memory, const char *name, uint64_t bytes, bool huge, int cpu, const struct mr_memory_between *between,
+                     struct mr_memory_file *file, struct millrace_error *err) MR_MUST_USE;
 
 /** Map a file that a dead daemon left. @param bytes_min shorter is -EBADMSG. @return 0; -ENOENT; -EBADMSG; -ENOMEM */
 int mr_memory_adopt(struct mr_memory *memory, const char *name, bool huge, uint64_t bytes_min, struct mr_memory_file *file,

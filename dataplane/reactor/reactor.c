@@ -35,6 +35,7 @@ static bool pass(struct mr_reactor *reactor)
     any |= reactor_messages(reactor);
     if (reactor->hot_count < reactor->ring_count && reactor->now_ns >= reactor->doorbells_ns)
         reactor_look_at_doorbells(reactor);
+    mr_log_time(reactor->log, reactor->now_ns);
     uint64_t frames = reactor->counters.frames;
     for (uint32_t i = 0; i < reactor->hot_count; i++)
         if (!reactor->rings[i]->closing)

@@ -118,6 +118,7 @@ struct mr_reactor {
     uint32_t write_count;
     uint32_t writes_in_flight;
     uint32_t spins;
+    bool woke;  /* from sleep, and has not idled since */
     bool rests; /* the last drains found many frames: their client is about throughput, see spin() */
     struct mr_freeing *freeing;
     uint32_t freeing_count, freeing_capacity;

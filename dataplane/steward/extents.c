@@ -112,6 +112,7 @@ static void make_slot(struct mr_steward *steward, struct mr_topic_partition *par
 void steward_make_extent(struct mr_steward *steward, struct mr_topic_partition *partition, bool slot)
 {
     struct mr_topic *topic = partition->topic;
+    struct mr_memory_between between = {.attend = steward_attend, .context = steward};
     struct mr_memory_file file;
     struct millrace_error err;
     char name[80];
@@ -125,8 +126,8 @@ void steward_make_extent(struct mr_steward *steward, struct mr_topic_partition *
         return;
     }
     mr_topic_extent_name(&topic->id, partition->index, partition->next_file_id, name);
-    int rc = mr_memory_create(steward->options.memory, name, topic->extent_bytes, true, steward->options.cpu_of_reactor[partition->reactor], &file,
-                              &err);
+    int rc = mr_memory_create(steward->options.memory, name, topic->extent_bytes, true, steward->options.cpu_of_reactor[partition->reactor], &between,
+                              &file, &err);
     if (rc != 0) {
         say_memory(steward, &err);
         refuse(steward, partition, false);

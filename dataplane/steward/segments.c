@@ -204,6 +204,7 @@ void steward_close_segment(struct mr_steward *steward, struct mr_topic_partition
     struct millrace_error err;
     mr_partition_path(steward->options.config, partition, directory);
     int rc = mr_segment_cut(disk, directory, action->base_offset, action->bytes, action->side_bytes, &err);
+    steward_attend(steward);
     if (rc == 0 && action->producer_count > 0) {
         /* A snapshot is a shortcut for recovery; without it the segments are walked. */
         int snapshot_rc = write_snapshot(steward, partition, action, action->next_offset);
@@ -211,6 +212,7 @@ void steward_close_segment(struct mr_steward *steward, struct mr_topic_partition
             mr_say_warn("%s-%u: no producer snapshot at %llu: %s", partition->topic->name, partition->index,
                         (unsigned long long)action->next_offset, strerror(-snapshot_rc));
     }
+    steward_attend(steward);
     if (rc == 0)
         rc = mr_disk_sync_directory(disk, directory);
     if (rc != 0) {
@@ -228,6 +230,7 @@ void steward_delete_segment(struct mr_steward *steward, struct mr_topic_partitio
     char path[MR_STEWARD_PATH_MAX];
     forget(steward, partition, action->base_offset);
     for (uint32_t i = 0; i < MR_COUNT_OF(suffixes); i++) {
+        steward_attend(steward);
         segment_path(steward, partition, action->base_offset, suffixes[i], path);
         int rc = mr_disk_unlink(steward->options.disk, path);
         if (rc != 0 && rc != -ENOENT)

@@ -67,15 +67,71 @@ static void carry_out(struct mr_steward *steward, const struct mr_steward_job *j
     }
 }
 
-static bool pass(struct mr_steward *steward)
+static struct mr_steward_job *later_at(const struct mr_steward *steward, uint32_t index)
+{
+    return &steward->later[(steward->later_first + index) & (steward->later_capacity - 1)];
+}
+
+/* What commits wait for, unless something that was asked for before it about the same segment is still to be done. */
+static bool is_urgent(const struct mr_steward *steward, const struct mr_steward_job *job)
+{
+    if (job->action.kind != MR_LOG_ACTION_WANT_SEGMENT && job->action.kind != MR_LOG_ACTION_WANT_ALLOCATE)
+        return false;
+    for (uint32_t i = 0; i < steward->later_count; i++) {
+        const struct mr_steward_job *other = later_at(steward, i);
+        bool of_file = other->action.kind != MR_LOG_ACTION_WANT_EXTENT && other->action.kind != MR_LOG_ACTION_GIVE_EXTENT;
+        if (of_file && other->partition == job->partition && other->action.base_offset == job->action.base_offset)
+            return false;
+    }
+    return true;
+}
+
+static bool put_off(struct mr_steward *steward, const struct mr_steward_job *job)
+{
+    if (steward->later_count == steward->later_capacity) {
+        uint32_t capacity = steward->later_capacity == 0 ? 64 : 2 * steward->later_capacity;
+        struct mr_steward_job *grown = calloc(capacity, sizeof *grown);
+        if (grown == NULL)
+            return false;
+        for (uint32_t i = 0; i < steward->later_count; i++)
+            grown[i] = *later_at(steward, i);
+        free(steward->later);
+        steward->later = grown;
+        steward->later_first = 0;
+        steward->later_capacity = capacity;
+    }
+    *later_at(steward, steward->later_count++) = *job;
+    return true;
+}
+
+static bool attend(struct mr_steward *steward)
 {
     struct mr_steward_job job;
     bool any = false;
     for (uint32_t r = 0; r < steward->options.reactor_count; r++) {
         while (mr_mailbox_receive(&steward->options.jobs[r], &job)) {
-            carry_out(steward, &job);
+            if (is_urgent(steward, &job) || !put_off(steward, &job))
+                carry_out(steward, &job);
             any = true;
         }
+    }
+    return any;
+}
+
+void steward_attend(void *context)
+{
+    attend(context);
+}
+
+static bool pass(struct mr_steward *steward)
+{
+    bool any = attend(steward);
+    if (steward->later_count > 0) {
+        struct mr_steward_job job = *later_at(steward, 0);
+        carry_out(steward, &job);
+        steward->later_first++;
+        steward->later_count--;
+        any = true;
     }
     return any;
 }
@@ -127,5 +183,6 @@ void mr_steward_stop(struct mr_steward *steward)
     ssize_t ignored = write(steward->options.bell->eventfd, &one, sizeof one);
     (void)ignored;
     pthread_join(steward->thread, NULL);
+    free(steward->later);
     free(steward);
 }

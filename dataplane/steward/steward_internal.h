@@ -9,10 +9,14 @@ struct mr_steward {
     pthread_t thread;
     _Atomic uint32_t stop;
     _Atomic uint64_t memory_bytes; /* extents and slots together */
+    struct mr_steward_job *later; /* ring: what takes long, in the order it was asked for */
+    uint32_t later_first, later_count, later_capacity; /* capacity: a power of two, or 0 */
     bool said_budget, said_memory, said_space; /* each once */
 };
 
 void steward_answer(struct mr_steward *steward, const struct mr_topic_partition *partition, const struct mr_log_event *event);
+/** Carry out what commits wait for, and note the rest. To be called in the midst of anything that takes milliseconds. @param context steward */
+void steward_attend(void *context);
 void steward_notify(struct mr_steward *steward, const struct mr_steward_notice *notice);
 
 /* extents.c */

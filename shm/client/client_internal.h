@@ -61,6 +61,7 @@ struct millrace_client {
     uint64_t owner_next; /* of producers: ring.h */
     enum mr_client_state state;
     bool progressed;            /* since the last look at the clock */
+    bool rang;                  /* a doorbell, since the last wait */
     bool choked;                /* a producer's acks are not being collected: leave completions where they are */
     bool collecting;            /* a flush is under way: no producer chokes */
     bool fences;                /* fence after each commit, there is no membarrier */
@@ -197,7 +198,7 @@ struct mr_wait {
 void mr_wait_init(struct mr_wait *wait, int timeout_ms);
 
 /** Nothing was found: spin, yield or say what to do, as the idle strategy has it. */
-enum mr_wait_step mr_wait_next(struct mr_wait *wait, const struct millrace_client *client);
+enum mr_wait_step mr_wait_next(struct mr_wait *wait, struct millrace_client *client);
 
 /** Sleep until the daemon wakes us, the socket has news, or the deadline, at most max_ns; while AWAY until the next attempt to connect. */
 void mr_client_sleep(struct millrace_client *client, const struct mr_wait *wait, uint64_t max_ns);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How a call that has to wait does so: spin, yield, sleep. The spin covers a hop through a reactor that is awake (about a microsecond); the
- * yields let others have the core where there are fewer cores than spinners; the sleep costs two system calls and some 50 us. */
+ * yields let others have the core where there are fewer cores than spinners; the sleep costs two system calls and some 50 us. A reactor that was
+ * woken may have to run on this very core: after a doorbell the first step is a yield. */
 #include "shm/client/client_internal.h"
 
 #include <poll.h>
@@ -29,10 +30,17 @@ void mr_wait_init(struct mr_wait *wait, int timeout_ms)
         wait->deadline_ns = 0;
 }
 
-enum mr_wait_step mr_wait_next(struct mr_wait *wait, const struct millrace_client *client)
+enum mr_wait_step mr_wait_next(struct mr_wait *wait, struct millrace_client *client)
 {
     if (wait->deadline_ns == 0)
         return MR_WAIT_OVER;
+    if (mr_unlikely(client->rang)) {
+        client->rang = false;
+        if (client->options.idle == MILLRACE_IDLE_ADAPTIVE) {
+            sched_yield();
+            return MR_WAIT_AGAIN;
+        }
+    }
     if (++wait->rounds % SPIN_ROUNDS != 0 && client->options.idle != MILLRACE_IDLE_SLEEP) {
         mr_cpu_relax();
         return MR_WAIT_AGAIN;

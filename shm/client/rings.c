@@ -213,6 +213,7 @@ void mr_client_ring_doorbell(struct millrace_client *client)
 {
     uint64_t one = 1;
 
+    client->rang = true;
     if (client->doorbell >= 0) {
         ssize_t ignored = write(client->doorbell, &one, sizeof one); /* a full counter has been heard */
         (void)ignored;

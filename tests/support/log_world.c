@@ -620,9 +620,13 @@ static void take_action(struct log_world *w, uint32_t reactor, const struct mr_l
         break;
     case MR_LOG_ACTION_ADVANCED:
         break;
-    default:
-        push_answer(w, r)->action = *action;
+    default: {
+        struct log_world_answer *answer = push_answer(w, r);
+        answer->action = *action;
+        if (action->kind == MR_LOG_ACTION_WANT_EXTENT && !action->slot)
+            answer->at_step += w->options.extent_steps;
         break;
+    }
     }
 }
 

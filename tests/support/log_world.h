@@ -27,6 +27,7 @@ struct log_world_options {
     uint32_t slot_bytes, extent_bytes;          /* default 32 KiB, 64 KiB */
     uint32_t memory_max;                        /* live slots and extents; above it memory is refused. Default 1024 */
     uint32_t answer_steps_max;                  /* memory and file answers take 0..this many steps. Default 3 */
+    uint32_t extent_steps;                      /* an extent that is asked for takes so many steps more to make. Default 0 */
     uint32_t refuse_percent;                    /* memory refused at random. Default 0 */
     uint64_t commit_bytes_max;                  /* default: the core's */
     uint64_t producer_expiration_ms;            /* default: never */

@@ -387,6 +387,33 @@ static void at_the_limit_the_oldest_extent_is_reused(void **state)
     (void)state;
 }
 
+/* To make an extent takes longer than a stream needs to fill one: it goes on in its own oldest, and grows by what comes. */
+static void an_extent_that_is_late_is_not_waited_for(void **state)
+{
+    for (int pinned = 0; pinned < 2; pinned++) {
+        struct log_world_options options;
+        log_world_options_init(&options);
+        options.extent_steps = 1000; /* 100 ms; a stream fills one in 50 steps */
+        options.segment_bytes = 1u << 20;
+        options.retention_bytes = 4u << 20;
+        struct log_world *w = open_world(&options);
+
+        append_for(w, 6000); /* until it has some to reuse */
+        if (pinned != 0)
+            w->hold_sequence = mr_load_relaxed(&w->partition[0].head->directory_first) + 1;
+        append_for(w, 1000);
+        uint64_t freed = w->actions[MR_LOG_ACTION_FREE_EXTENT], lent = w->memory_lent;
+        uint32_t refused = append_for(w, 5000);
+        assert_true(refused < 2500);
+        assert_true(w->actions[MR_LOG_ACTION_FREE_EXTENT] - freed > 30);
+        assert_true(w->memory_lent >= lent + 3); /* what was asked for has come */
+        w->hold_sequence = 0;
+        assert_true(log_world_settle(w, 4000));
+        log_world_check_memory(w, 0);
+        log_world_close(w);
+    }
+}
+
 /* Commits */
 
 static void nothing_is_durable_before_its_writes_are(void **state)
@@ -418,6 +445,28 @@ static void nothing_is_durable_before_its_writes_are(void **state)
 }
 
 /* Small batches use up the boundaries that an extent remembers, what comes behind the last one is more than a commit shall take. */
+/* What comes after a pause is as fresh as any: were it as old as the last step, it would be written at once, in the pass that its reader waits for. */
+static void after_a_pause_leader_bytes_wait_for_flush_ns_too(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.durability = MR_DURABILITY_LEADER;
+    struct log_world *w = open_world(&options);
+
+    append(w, 0, 1, 100);
+    assert_true(log_world_settle(w, 1000));
+    uint64_t commits = mr_log_counters(w->reactor[0].log)->commits;
+    w->now_ns += 50000000; /* half of what a mark would take */
+    mr_log_time(w->reactor[0].log, w->now_ns);
+    append(w, 0, 1, 100);
+    log_world_step(w);
+    assert_int_equal(mr_log_counters(w->reactor[0].log)->commits, commits);
+    w->now_ns += options.flush_ns;
+    log_world_step(w);
+    assert_int_equal(mr_log_counters(w->reactor[0].log)->commits, commits + 1);
+    log_world_close(w);
+}
+
 static void a_commit_goes_on_behind_the_last_boundary(void **state)
 {
     struct log_world_options options;
@@ -546,6 +595,55 @@ static void without_disk_space_produce_is_refused_and_comes_back(void **state)
 
 /* Segments */
 
+struct asked {
+    uint64_t bytes[8];
+    uint32_t count;
+};
+
+static void watch_room(void *context, struct log_world *w, uint32_t reactor, const struct mr_log_action *action)
+{
+    struct asked *asked = context;
+    bool room = action->kind == MR_LOG_ACTION_WANT_SEGMENT || action->kind == MR_LOG_ACTION_WANT_ALLOCATE;
+    if (room && asked->count < 8)
+        asked->bytes[asked->count++] = action->bytes;
+}
+
+/* Each asking takes the disk some 10 ms, in which a stream writes what is ahead. */
+static void a_stream_asks_for_more_room_at_a_time_and_a_slow_one_does_not(void **state)
+{
+    for (int slow = 0; slow < 2; slow++) {
+        struct log_world_options options;
+        log_world_options_init(&options);
+        options.segment_bytes = 512u << 20;
+        options.batch_bytes_max = 256u << 10;
+        options.extent_bytes = 1u << 20;
+        options.journal_bytes = 4u << 20;
+        options.staging_bytes = 1u << 20;
+        options.memory_max = 16;
+        options.step_ns = 20000;
+        struct log_world *w = open_world(&options);
+        struct asked asked = {0};
+
+        append(w, 0, 4, 60000); /* too much for a slot: hot */
+        assert_true(log_world_settle(w, 2000));
+        w->watch = watch_room;
+        w->watch_context = &asked;
+        for (uint32_t i = 0; i < 600 && asked.count < 2; i++) {
+            append(w, 0, 4, 60000);
+            log_world_step(w);
+            if (slow)
+                w->now_ns += 20000000;
+        }
+        assert_int_equal(asked.count, 2);
+        uint64_t more = asked.bytes[1] - asked.bytes[0];
+        if (slow)
+            assert_in_range(more, 24u << 20, 72u << 20);
+        else
+            assert_in_range(more, 80u << 20, 256u << 20);
+        log_world_close(w);
+    }
+}
+
 static uint64_t deleted_before_start;
 
 /* I7 */
@@ -671,12 +769,15 @@ int main(void)
         cmocka_unit_test(a_record_too_large_for_a_slot_gets_an_extent),
         cmocka_unit_test(memory_is_reused_only_when_nobody_pins_it),
         cmocka_unit_test(at_the_limit_the_oldest_extent_is_reused),
+        cmocka_unit_test(an_extent_that_is_late_is_not_waited_for),
         cmocka_unit_test(nothing_is_durable_before_its_writes_are),
+        cmocka_unit_test(after_a_pause_leader_bytes_wait_for_flush_ns_too),
         cmocka_unit_test(a_commit_goes_on_behind_the_last_boundary),
         cmocka_unit_test(many_partitions_share_one_journal_write),
         cmocka_unit_test(the_journal_wraps_over_idle_partitions),
         cmocka_unit_test(a_failed_write_is_final),
         cmocka_unit_test(without_disk_space_produce_is_refused_and_comes_back),
+        cmocka_unit_test(a_stream_asks_for_more_room_at_a_time_and_a_slow_one_does_not),
         cmocka_unit_test(segments_roll_close_and_are_retained),
         cmocka_unit_test(trimmed_records_stay_gone),
         cmocka_unit_test(removal_waits_for_writes_in_flight),
