@@ -18,7 +18,7 @@
 #include "dataplane/config/config.h"
 #include "dataplane/door/door.h"
 #include "dataplane/log/recover.h"
-#include "dataplane/node/datadir.h"
+#include "dataplane/node/datadirs.h"
 #include "dataplane/node/producer_ids.h"
 #include "dataplane/node/registry.h"
 #include "dataplane/node/start.h"
@@ -45,7 +45,7 @@ struct node {
     struct mr_node_config config;
     struct mr_config origin;
     struct mr_clock *clock;
-    struct mr_datadir directories[MR_LOG_DIRECTORIES_MAX];
+    struct mr_datadirs directories;
     struct mr_memory memory;
     struct mr_registry registry;
     struct mr_producer_ids producer_ids;
@@ -81,19 +81,6 @@ static uint64_t physical_memory(void)
     return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static int open_directories(struct node *node, struct millrace_error *err)
-{
-    uint64_t count = node->config.log_dirs.count;
-    if (count > MR_LOG_DIRECTORIES_MAX)
-        return mr_err(err, EINVAL, "log.dirs names %u directories, at most %u are possible", node->config.log_dirs.count, MR_LOG_DIRECTORIES_MAX);
-    for (uint32_t d = 0; d < count; d++) {
-        int rc = mr_datadir_open(&node->directories[d], node->config.log_dirs.item[d], node->config.broker_id, err);
-        if (rc != 0)
-            return rc;
-    }
-    return 0;
-}
-
 static int choose_socket(struct node *node, struct millrace_error *err)
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
@@ -119,7 +106,7 @@ static int open_disk(struct node *node, uint32_t depth, bool say, struct mr_disk
     int rc = -ENOSYS;
     int locks[MR_LOG_DIRECTORIES_MAX]; /* of every directory: this reactor writes to all of them */
     for (uint32_t d = 0; d < node->config.log_dirs.count; d++)
-        locks[d] = node->directories[d].lock_fd;
+        locks[d] = node->directories.item[d].lock_fd;
     if (node->config.disk != MR_CONFIG_DISK_THREADS) {
         rc = mr_disk_uring_open(disk, depth, locks, node->config.log_dirs.count, err);
         if (rc != 0 && node->config.disk == MR_CONFIG_DISK_URING)
@@ -249,8 +236,9 @@ static int start_threads(struct node *node, struct millrace_error *err)
 static int open_door(struct node *node, struct millrace_error *err)
 {
     struct mr_door_options options = {
-        .config = &node->config, .home = &node->directories[0], .data_id = node->directories[0].id, .registry = &node->registry,
-        .producer_ids = &node->producer_ids, .memory = &node->memory, .reactor_count = node->reactor_count, .messages = node->messages,
+        .config = &node->config, .home = mr_datadirs_home(&node->directories), .data_id = mr_datadirs_home(&node->directories)->id,
+        .registry = &node->registry, .producer_ids = &node->producer_ids, .memory = &node->memory, .reactor_count = node->reactor_count,
+        .messages = node->messages,
         .replies = node->replies, .notices = &node->notices, .bell = &node->door_bell, .secured = on_secured, .context = node};
     int rc = choose_socket(node, err);
     if (rc == 0)
@@ -275,17 +263,18 @@ static int start(struct node *node, struct millrace_error *err)
         files.rlim_cur = files.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
-    int rc = open_directories(node, err);
+    int rc = mr_datadirs_open(&node->directories, &node->config.log_dirs, node->config.broker_id, err);
+    const struct mr_datadir *home = mr_datadirs_home(&node->directories);
     if (rc == 0)
-        rc = mr_memory_open(&node->memory, node->config.hugepages, &node->directories[0].id, (uint64_t)node->config.extent_bytes, err);
+        rc = mr_memory_open(&node->memory, node->config.hugepages, &home->id, (uint64_t)node->config.extent_bytes, err);
     if (rc == 0)
         rc = mr_disk_threads_open(&node->cold_disk, 1, 1, err);
     if (rc == 0 && getenv(MR_FAULTS_VARIABLE) != NULL)
         rc = mr_disk_faulty_open(&node->cold_disk, node->cold_disk, getenv(MR_FAULTS_VARIABLE), err);
     if (rc == 0)
-        rc = mr_registry_open(&node->registry, &node->directories[0], &node->config, node->reactor_count, err);
+        rc = mr_registry_open(&node->registry, home, &node->config, node->reactor_count, err);
     if (rc == 0)
-        rc = mr_producer_ids_open(&node->producer_ids, &node->directories[0], err);
+        rc = mr_producer_ids_open(&node->producer_ids, home, err);
     if (rc == 0)
         rc = mr_start_find(&node->start, &node->registry, &node->memory, node->cold_disk, &node->config, node->clock, err);
     if (rc == 0)
@@ -366,8 +355,7 @@ static int stop(struct node *node, int signal_fd)
         mr_memory_clear(&node->memory);
     mr_door_close(node->door);
     mr_disk_release(node->cold_disk);
-    for (uint32_t d = 0; d < node->config.log_dirs.count; d++)
-        mr_datadir_close(&node->directories[d]);
+    mr_datadirs_close(&node->directories);
     mr_say_info("stopped");
     return 0;
 }
@@ -432,6 +420,7 @@ int main(int argc, char **argv)
             (void)rmdir(node.memory.plain_folder);
         if (node.memory.huge_folder[0] != '\0')
             (void)rmdir(node.memory.huge_folder);
+        mr_datadirs_close(&node.directories);
         return 1;
     }
     mr_door_serve(node.door, signal_fd);

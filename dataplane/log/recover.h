@@ -9,7 +9,7 @@
  *   settle    write what was only in the journals in place, zero the rest of the tail block and what was cut, sync files and directory
  *   retire    only then may the journals go (mr_recovery_retire); a crash at any point before starts over from the same journals
  *
- * Partition directories are `<dir>/<topic>-<partition>`, with `partition.metadata` (Kafka's: "version: 0\ntopic_id: <base64 uuid>\n").
+ * Partition directories are `<dir>/<topic>-<partition>`; that they are the right ones is looked at before (dataplane/node/partition_dirs.h).
  * Two small files of CRC'd text, each with per partition {topic id, generation, log_start, end}: `checkpoint`, written when a start has
  * recovered all it had to, so that nothing of it needs the old journals; and `clean-shutdown`, written at a clean stop. What they say stays
  * true for ever (log_start and durable ends only grow), and clean-shutdown counts as clean only while no journal of a later generation
@@ -45,6 +45,12 @@ int mr_recovery_open(struct mr_recovery **recovery, struct mr_disk *disk, const 
  */
 int mr_recovery_partition(struct mr_recovery *recovery, const char *partition_path, const struct mr_uuid *topic_id, uint32_t partition,
                           uint64_t expected_end, struct mr_log_recovered *recovered, struct millrace_error *err) MR_MUST_USE;
+
+/**
+ * A partition that should lie somewhere in this or another directory and whose own directory is not to be found: what journals and checkpoint
+ * hold of it stays for the day when it is back. @return 0; -ENOMEM
+ */
+int mr_recovery_keep(struct mr_recovery *recovery, const struct mr_uuid *topic_id, uint32_t partition) MR_MUST_USE;
 
 /** Greatest journal generation seen (the next start takes a greater one). */
 uint64_t mr_recovery_generation(const struct mr_recovery *recovery);

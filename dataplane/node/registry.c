@@ -6,10 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <fcntl.h>
-#include <unistd.h>
 
+#include "dataplane/node/partition_dirs.h"
 #include "shm/abi/message.h"
 
 #define FORMAT_VERSION 1
@@ -31,22 +29,6 @@ static void place(struct mr_topic *topic, const struct mr_node_config *config, u
     }
     topic->slot_bytes = SLOT_BYTES;
     topic->extent_bytes = (uint32_t)config->extent_bytes;
-}
-
-/* Where it already lies counts more than where it would be put: log.dirs may have been reordered. */
-static void place_existing(struct mr_topic *topic, const struct mr_node_config *config)
-{
-    char path[MR_CONFIG_ITEM_MAX + MR_TOPIC_NAME_MAX + 16];
-    struct stat st;
-    for (uint32_t p = 0; p < topic->partition_count; p++)
-        for (uint32_t d = 0; d < config->log_dirs.count; d++) {
-            snprintf(path, sizeof path, "%s/%s-%u", config->log_dirs.item[d], topic->name, p);
-            if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
-                topic->partitions[p].directory = d;
-                topic->partitions[p].made_directory = true;
-                break;
-            }
-        }
 }
 
 static json_t *topic_json(const struct mr_topic *topic)
@@ -94,7 +76,7 @@ static int load_topic(struct mr_registry *registry, const json_t *item, const st
     if (topic == NULL)
         return -ENOMEM;
     place(topic, config, reactor_count);
-    place_existing(topic, config);
+    mr_partition_dirs_find(topic, config); /* where it lies, whatever log.dirs would now say */
     topic->next = registry->topics;
     registry->topics = topic;
     registry->topic_count++;
@@ -158,26 +140,6 @@ static int parse_config(struct mr_topic_config *topic, const struct mr_node_conf
     return mr_topic_config_check(topic, config, err);
 }
 
-static int make_directories(struct mr_topic *topic, const struct mr_node_config *config, struct millrace_error *err)
-{
-    char path[MR_CONFIG_ITEM_MAX + MR_TOPIC_NAME_MAX + 16];
-    for (uint32_t p = 0; p < topic->partition_count; p++) {
-        snprintf(path, sizeof path, "%s/%s-%u", config->log_dirs.item[topic->partitions[p].directory], topic->name, p);
-        if (mkdir(path, 0700) != 0 && errno != EEXIST)
-            return mr_err(err, errno, "cannot make '%s': %s", path, strerror(errno));
-        topic->partitions[p].made_directory = true;
-    }
-    for (uint32_t d = 0; d < config->log_dirs.count; d++) { /* one sync for all of them */
-        int fd = open(config->log_dirs.item[d], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        int rc = fd < 0 || fsync(fd) != 0 ? -errno : 0;
-        if (fd >= 0)
-            close(fd);
-        if (rc != 0)
-            return mr_err(err, -rc, "cannot sync '%s': %s", config->log_dirs.item[d], strerror(-rc));
-    }
-    return 0;
-}
-
 int mr_registry_create(struct mr_registry *registry, const struct mr_datadir *home, const struct mr_node_config *config, uint32_t reactor_count,
                        const char *name, uint32_t partition_count, const char *config_text, struct mr_topic **out, struct millrace_error *err)
 {
@@ -201,7 +163,9 @@ int mr_registry_create(struct mr_registry *registry, const struct mr_datadir *ho
     if (topic == NULL)
         return mr_err(err, ENOMEM, "no memory for topic '%s'", name);
     place(topic, config, reactor_count);
-    rc = make_directories(topic, config, err);
+    rc = mr_partition_dirs_make(topic, config, err);
+    if (rc != 0)
+        mr_partition_dirs_remove(topic, config);
     topic->next = registry->topics;
     registry->topics = topic;
     if (rc == 0)
@@ -222,7 +186,6 @@ int mr_registry_create(struct mr_registry *registry, const struct mr_datadir *ho
 int mr_registry_discard(struct mr_registry *registry, const struct mr_datadir *home, const struct mr_node_config *config, struct mr_topic *topic,
                         struct millrace_error *err)
 {
-    char path[MR_CONFIG_ITEM_MAX + MR_TOPIC_NAME_MAX + 16];
     struct mr_topic **at = &registry->topics;
     while (*at != topic)
         at = &(*at)->next;
@@ -232,10 +195,7 @@ int mr_registry_discard(struct mr_registry *registry, const struct mr_datadir *h
         *at = topic;
         return rc;
     }
-    for (uint32_t p = 0; p < topic->partition_count; p++) {
-        snprintf(path, sizeof path, "%s/%s-%u", config->log_dirs.item[topic->partitions[p].directory], topic->name, p);
-        rmdir(path); /* only if it is empty, as it was made */
-    }
+    mr_partition_dirs_remove(topic, config);
     registry->topic_count--;
     registry->partition_count -= topic->partition_count;
     free(topic->partitions);

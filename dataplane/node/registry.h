@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The topics of this node: in memory, and in topics.json of the first log directory, replaced whole at each change. The control process
+/* The topics of this node: in memory, and in topics.json of the home directory, replaced whole at each change. The control process
  * takes this over when it comes; the format is versioned so that it can. */
 #ifndef MR_DATAPLANE_NODE_REGISTRY_H
 #define MR_DATAPLANE_NODE_REGISTRY_H

@@ -197,6 +197,29 @@ static int recover(struct mr_start *start, struct mr_disk *disk, const struct mr
     return mr_recovery_partition(*recovery, path, &partition->topic->id, partition->index, expected_end, recovered, err);
 }
 
+/* Offline, and said, until its directory is there again; its newest records may be in any directory's journals, which are kept for that day.
+ * What memory has of it could be kept by nobody, so that is not given up without being told. */
+static int find_lost(struct mr_start *start, struct mr_memory *memory, struct mr_disk *disk, const struct mr_node_config *config,
+                     const struct mr_topic_partition *partition, const struct mr_head_partition *head, struct mr_log_recovered *recovered,
+                     struct millrace_error *err)
+{
+    const char *name = partition->topic->name;
+    int rc = 0;
+    if (head != NULL && mr_load_relaxed(&head->tail_sequence) != 0)
+        return mr_err(err, ENOENT, "%s-%u: %s, then start again: its newest records are in memory, and have no other place (to give them up, and all that "
+                      "memory holds of other partitions, remove '%s')", name, partition->index, partition->lost, memory->plain_folder);
+    for (uint32_t d = 0; d < config->log_dirs.count && rc == 0; d++) {
+        if (start->recovery[d] == NULL)
+            rc = mr_recovery_open(&start->recovery[d], disk, config->log_dirs.item[d], say, NULL, err);
+        if (rc == 0 && mr_recovery_keep(start->recovery[d], &partition->topic->id, partition->index) != 0)
+            rc = mr_err(err, ENOMEM, "no memory for %s-%u", name, partition->index);
+    }
+    mr_say_error("%s-%u is offline, nothing was changed: %s, then restart millraced", name, partition->index, partition->lost);
+    recovered->offline = true;
+    start->offline_count++;
+    return rc;
+}
+
 static int find_topic(struct mr_start *start, struct mr_start_topic *slot, struct mr_memory *memory, struct mr_disk *disk,
                       const struct mr_node_config *config, uint64_t generation, struct millrace_error *err)
 {
@@ -215,6 +238,12 @@ static int find_topic(struct mr_start *start, struct mr_start_topic *slot, struc
         if (recovered == NULL)
             return mr_err(err, ENOMEM, "no memory for %u partitions", topic->partition_count);
         slot->recovered[p] = recovered;
+        if (partition->lost != NULL) {
+            int rc = find_lost(start, memory, disk, config, partition, has_head ? &heads[p] : NULL, recovered, err);
+            if (rc != 0)
+                return rc;
+            continue;
+        }
         mr_partition_path(config, partition, path);
         if (has_head && adopt(start, memory, disk, partition, &heads[p], path, recovered) == 0) {
             slot->adopted[p] = true;

@@ -37,6 +37,7 @@ struct mr_topic_partition {
     uint32_t index;
     uint32_t reactor;
     uint32_t directory; /* of log.dirs */
+    const char *lost;   /* why no directory is known to be its own, and what to do; NULL: one is */
     struct mr_head_partition *head;
 
     /* owner reactor */
@@ -53,7 +54,6 @@ struct mr_topic_partition {
     /* steward */
     alignas(MR_CACHE_LINE) struct mr_segment_files *segments;
     uint32_t next_file_id;
-    bool made_directory;
 
     /* door */
     struct mr_extent_file *files;

@@ -11,6 +11,7 @@
 #include "dataplane/log/recover.h"
 #include "shm/base/logging.h"
 #include "shm/segment/checkpoint.h"
+#include "shm/segment/sidecar.h"
 
 void mr_partition_path(const struct mr_node_config *config, const struct mr_topic_partition *partition, char *path)
 {
@@ -67,19 +68,20 @@ static void forget(struct mr_steward *steward, struct mr_topic_partition *partit
     }
 }
 
-static int make_partition_directory(struct mr_steward *steward, struct mr_topic_partition *partition)
+/* A file that is there already is opened: recovery leaves the tail's, and a dead daemon may have made the next one ahead. But never one that
+ * by its sidecar is of another topic, partition or segment. */
+static int check_owner(struct mr_disk *disk, const struct mr_topic_partition *partition, uint64_t base_offset, const char *side_path)
 {
-    char path[MR_STEWARD_PATH_MAX];
-    if (partition->made_directory)
-        return 0;
-    mr_partition_path(steward->options.config, partition, path);
-    int rc = mr_disk_make_directory(steward->options.disk, path);
-    if (rc != 0 && rc != -EEXIST)
-        return rc;
-    rc = mr_disk_sync_directory(steward->options.disk, steward->options.config->log_dirs.item[partition->directory]);
-    if (rc == 0)
-        partition->made_directory = true;
-    return rc;
+    struct mr_sidecar_header header;
+    uint8_t bytes[MR_SIDECAR_HEADER_BYTES];
+    int file = mr_disk_open(disk, side_path, MR_DISK_READ_ONLY, NULL);
+    if (file < 0)
+        return file == -ENOENT ? 0 : file;
+    int64_t n = mr_disk_read(disk, file, bytes, sizeof bytes, 0);
+    mr_disk_close(disk, file);
+    if (n != (int64_t)sizeof bytes || mr_sidecar_header_check(bytes, &header) != 0)
+        return n < 0 ? (int)n : 0; /* not written yet */
+    return mr_sidecar_header_is_of(&header, &partition->topic->id, partition->index, base_offset) ? 0 : -EEXIST;
 }
 
 /* Both: a write that fails for want of space would take the log directory offline. */
@@ -111,14 +113,14 @@ void steward_make_segment(struct mr_steward *steward, struct mr_topic_partition 
     uint64_t bytes = mr_align_up(action->bytes, MR_BLOCK_BYTES);
 
     struct mr_segment_files *files = calloc(1, sizeof *files);
-    int rc = files == NULL ? -ENOMEM : make_partition_directory(steward, partition);
-    if (rc != 0) {
-        free(files);
-        fail(steward, partition, action->base_offset, rc, "make the directory of", false);
-        return;
-    }
     segment_path(steward, partition, action->base_offset, ".log", path);
     segment_path(steward, partition, action->base_offset, ".sidecar", side_path);
+    int rc = files == NULL ? -ENOMEM : check_owner(disk, partition, action->base_offset, side_path);
+    if (rc != 0) {
+        free(files);
+        fail(steward, partition, action->base_offset, rc, rc == -EEXIST ? "write over files of another topic as" : "open", false);
+        return;
+    }
     mr_partition_path(steward->options.config, partition, directory);
     files->base_offset = action->base_offset;
     files->file = mr_disk_open(disk, path, MR_DISK_CREATE | MR_DISK_DIRECT, &err);

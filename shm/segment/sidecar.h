@@ -62,6 +62,12 @@ void mr_sidecar_header_encode(uint8_t *at, uint32_t salt, const struct mr_uuid *
 /** @param header filled from the 64 bytes. @return 0; -EBADMSG (magic or CRC); -ENOTSUP (another version) */
 int mr_sidecar_header_check(const uint8_t *at, struct mr_sidecar_header *header) MR_MUST_USE;
 
+static inline bool mr_sidecar_header_is_of(const struct mr_sidecar_header *header, const struct mr_uuid *topic_id, uint32_t partition,
+                                           uint64_t base_offset)
+{
+    return memcmp(&header->topic_id, topic_id, sizeof header->topic_id) == 0 && header->partition == partition && header->base_offset == base_offset;
+}
+
 static inline struct mr_sidecar_entry mr_sidecar_entry_read(const uint8_t *at)
 {
     struct mr_sidecar_entry entry;

@@ -80,6 +80,7 @@ void door_world_start(void)
             sets[set_count++] = door_world_sets[i];
     assert_int_equal(mr_node_config_load(&world.config, &world.origin, NULL, sets, set_count, &err), 0);
     assert_int_equal(mr_datadir_open(&world.directory, world.root, 0, &err), 0);
+    assert_int_equal(mr_datadir_claim(&world.directory, 0, &err), 0);
     assert_int_equal(mr_memory_open(&world.memory, "off", &world.directory.id, 2u << 20, &err), 0);
     assert_int_equal(mr_disk_threads_open(&world.cold_disk, 1, 1, &err), 0);
     assert_int_equal(mr_registry_open(&world.registry, &world.directory, &world.config, DOOR_WORLD_REACTORS, &err), 0);

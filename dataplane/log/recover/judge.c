@@ -65,17 +65,24 @@ int mr_judge_walk(struct mr_segment_files *files, const struct mr_uuid *topic_id
     return 0;
 }
 
-/** Files that were made and not written yet: no header, and nothing valid behind. */
-static int is_unwritten(const struct mr_segment_files *files, bool *is_clean)
+/**
+ * @param is_clean   files that were made and not written yet: no header, and nothing valid behind
+ * @param is_foreign a whole header says that they are another topic's, partition's or segment's: no write in flight leaves that
+ */
+static int look_at_header(const struct mr_segment_files *files, const struct mr_uuid *topic_id, uint32_t partition, bool *is_clean, bool *is_foreign)
 {
     static const uint8_t zeros[MR_SIDECAR_HEADER_BYTES];
     uint8_t bytes[MR_SIDECAR_HEADER_BYTES];
-    *is_clean = false;
-    if (files->result.stop != MR_SEGMENT_BAD_SIDECAR_HEADER || files->result.behind)
+    struct mr_sidecar_header header;
+    *is_clean = *is_foreign = false;
+    if (files->result.stop != MR_SEGMENT_BAD_SIDECAR_HEADER)
         return 0;
     int rc = mr_view_read(&files->side, bytes, sizeof bytes, 0);
-    *is_clean = rc == 0 && memcmp(bytes, zeros, sizeof zeros) == 0;
-    return rc;
+    if (rc != 0)
+        return rc;
+    *is_clean = !files->result.behind && memcmp(bytes, zeros, sizeof zeros) == 0;
+    *is_foreign = mr_sidecar_header_check(bytes, &header) == 0 && !mr_sidecar_header_is_of(&header, topic_id, partition, files->base_offset);
+    return 0;
 }
 
 int mr_judge_end(struct mr_segment_files *files, uint32_t count, uint32_t at, const struct mr_uuid *topic_id, uint32_t partition,
@@ -83,8 +90,9 @@ int mr_judge_end(struct mr_segment_files *files, uint32_t count, uint32_t at, co
 {
     const struct mr_segment_scan_result *result = &files[at].result;
     uint64_t behind_bytes = result->behind ? result->behind_end - result->end.position : 0;
-    bool is_clean;
-    int rc = is_unwritten(&files[at], &is_clean);
+    static const char *const foreign = "the sidecar is of another topic or segment";
+    bool is_clean, is_foreign, ignored;
+    int rc = look_at_header(&files[at], topic_id, partition, &is_clean, &is_foreign);
 
     if (rc != 0)
         return rc;
@@ -95,14 +103,22 @@ int mr_judge_end(struct mr_segment_files *files, uint32_t count, uint32_t at, co
         *verdict = MR_VERDICT_UNDECIDED;
         return 0;
     }
-    if (result->end.next_offset < end_min || files[at].proven_data > result->end.position || files[at].proven_side > result->end.side_position)
+    if (is_foreign)
+        *why = foreign;
+    if (is_foreign || result->end.next_offset < end_min || files[at].proven_data > result->end.position || files[at].proven_side > result->end.side_position)
         return 0;
     for (uint32_t i = at + 1; i < count; i++) {
         if (files[i].proven_data > 0)
             return 0;
         rc = mr_judge_walk(&files[i], topic_id, partition, 0, NULL, NULL);
+        if (rc == 0)
+            rc = look_at_header(&files[i], topic_id, partition, &ignored, &is_foreign);
         if (rc != 0)
             return rc;
+        if (is_foreign) {
+            *why = foreign;
+            return 0;
+        }
         behind_bytes += files[i].result.behind ? files[i].result.behind_end : files[i].result.end.position;
         is_clean = is_clean && files[i].result.batch_count == 0 && !files[i].result.behind;
     }
@@ -127,8 +143,7 @@ int mr_judge_closed(struct mr_segment_files *files, const struct mr_uuid *topic_
     int rc = mr_view_read(&files->side, bytes, sizeof bytes, 0);
     if (rc != 0)
         return rc;
-    if (mr_sidecar_header_check(bytes, &header) != 0 || memcmp(&header.topic_id, topic_id, sizeof *topic_id) != 0 ||
-        header.partition != partition || header.base_offset != files->base_offset)
+    if (mr_sidecar_header_check(bytes, &header) != 0 || !mr_sidecar_header_is_of(&header, topic_id, partition, files->base_offset))
         return 0;
     rc = mr_view_read(&files->side, bytes, MR_SIDECAR_ENTRY_BYTES, side_bytes - MR_SIDECAR_ENTRY_BYTES);
     if (rc != 0)

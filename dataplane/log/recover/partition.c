@@ -605,11 +605,8 @@ int mr_recovery_partition(struct mr_recovery *recovery, const char *partition_pa
         if (rc == 0 && !recovered->offline)
             rc = fill_in(&work, recovered);
     }
-    if (recovered->offline && rc == 0) {
-        rc = mr_recover_grow((void **)&recovery->offline, recovery->offline_count, &recovery->offline_room, sizeof *recovery->offline);
-        if (rc == 0)
-            recovery->offline[recovery->offline_count++] = (struct mr_offline){*topic_id, partition};
-    }
+    if (recovered->offline && rc == 0)
+        rc = mr_recovery_keep(recovery, topic_id, partition);
     release(&work);
     if (rc == -ENOMEM)
         return mr_err(err, ENOMEM, "no memory to recover '%s'", partition_path);

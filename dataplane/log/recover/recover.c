@@ -53,6 +53,26 @@ uint64_t mr_recovery_generation(const struct mr_recovery *recovery)
     return recovery->generation;
 }
 
+int mr_recovery_keep(struct mr_recovery *recovery, const struct mr_uuid *topic_id, uint32_t partition)
+{
+    int rc = mr_recover_grow((void **)&recovery->offline, recovery->offline_count, &recovery->offline_room, sizeof *recovery->offline);
+    if (rc == 0)
+        recovery->offline[recovery->offline_count++] = (struct mr_offline){*topic_id, partition};
+    return rc;
+}
+
+static bool is_offline(const struct mr_recovery *recovery, const struct mr_checkpoint_partition *known)
+{
+    const char *dash = strrchr(known->name, '-');
+    for (uint32_t i = 0; i < recovery->offline_count; i++) {
+        const struct mr_offline *offline = &recovery->offline[i];
+        if (memcmp(&offline->topic_id, &known->topic_id, sizeof known->topic_id) == 0 && dash != NULL &&
+            strtoul(dash + 1, NULL, 10) == offline->partition)
+            return true;
+    }
+    return false;
+}
+
 struct directories {
     char **name;
     uint32_t count, room;
@@ -75,7 +95,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/** What was known and what was settled, without partitions whose directories are gone. */
+/** What was known and what was settled, without partitions whose directories are gone with their topic. */
 static int merge_checkpoint(struct mr_recovery *recovery, struct mr_checkpoint *next)
 {
     struct directories directories = {0};
@@ -84,7 +104,8 @@ static int merge_checkpoint(struct mr_recovery *recovery, struct mr_checkpoint *
         qsort(directories.name, directories.count, sizeof *directories.name, by_name);
     for (uint32_t i = 0; rc == 0 && i < recovery->known.count; i++) {
         char *name = recovery->known.partition[i].name;
-        if (directories.count > 0 && bsearch(&name, directories.name, directories.count, sizeof name, by_name) != NULL)
+        bool is_there = directories.count > 0 && bsearch(&name, directories.name, directories.count, sizeof name, by_name) != NULL;
+        if (is_there || is_offline(recovery, &recovery->known.partition[i]))
             rc = mr_checkpoint_put(next, &recovery->known.partition[i]);
     }
     for (uint32_t i = 0; rc == 0 && i < recovery->settled.count; i++)

@@ -492,6 +492,51 @@ static void a_retired_journal_is_taken_again(void **state)
     assert_int_equal(mr_recovery_generation(f->recovery), 2);
 }
 
+/* Files that a whole header says are another topic's were not left by a write in flight: whoever's they are, they are not ours to cut. */
+static void a_segment_of_another_topic_is_never_cut(void **state)
+{
+    static const struct mr_uuid other = {{1, 2, 3}};
+    struct fixture *f = *state;
+    hand_segment_init(&f->next, 10, 0x77);
+    mr_sidecar_header_encode(f->next.side, 0x77, &other, 0, 10);
+    hand_append(&f->log, &f->next, 2, 100);
+    hand_in_place(&f->log, &f->next, f->next.data_end, f->next.side_end, HAND_STREAM_BYTES);
+    expect_offline(f, "the sidecar is of another topic");
+    for (int i = 0; i < 4; i++) /* also behind a tail that broke off before it */
+        hand_append(&f->log, &f->segment, 2, 900);
+    hand_in_place(&f->log, &f->segment, f->segment.data_end, f->segment.side_end, HAND_STREAM_BYTES);
+    expect_offline(f, "the sidecar is of another topic");
+    hand_append(&f->log, &f->segment, 2, 900);
+    hand_in_place(&f->log, &f->segment, f->segment.data_end, f->segment.side_end, HAND_STREAM_BYTES);
+    expect_offline(f, "the sidecar is of another topic");
+    mr_sidecar_header_encode(f->next.side, 0x77, &hand_topic, 1, 10); /* another partition's */
+    hand_in_place(&f->log, &f->next, f->next.data_end, f->next.side_end, HAND_STREAM_BYTES);
+    expect_offline(f, "the sidecar is of another topic");
+}
+
+/* A partition whose directory is not there: its journals and its checkpoint wait for it. */
+static void what_is_known_of_a_lost_partition_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct mr_clean_partition clean = {.name = "t-9", .topic_id = hand_topic, .generation = 4, .log_start = 0, .next_offset = 10};
+    assert_int_equal(mr_recovery_mark_clean(f->log.disk, HAND_DIRECTORY, &clean, 1, NULL), 0);
+    hand_append(&f->log, &f->segment, 2, 100);
+    commit_durable(f, 0, 0, 0);
+    for (int start = 0; start < 2; start++) {
+        assert_int_equal(mr_recovery_open(&f->recovery, f->log.disk, HAND_DIRECTORY, hand_say, &f->log, NULL), 0);
+        assert_int_equal(mr_recovery_keep(f->recovery, &hand_topic, 0), 0);
+        assert_int_equal(mr_recovery_keep(f->recovery, &hand_topic, 9), 0);
+        assert_int_equal(mr_recovery_checkpoint(f->recovery, NULL), 0);
+        assert_int_equal(mr_recovery_retire(f->recovery, NULL), 0);
+        mr_recovery_close(f->recovery);
+        f->recovery = NULL;
+    }
+    expect_end(f, 2); /* it is back: all of it was in the journal */
+    assert_int_equal(mr_recovery_partition(f->recovery, HAND_DIRECTORY "/t-9", &hand_topic, 9, 0, &f->recovered, NULL), 0);
+    assert_true(f->recovered.offline); /* back without its files */
+    assert_true(hand_was_said(&f->log, "records up to 10 were durable"));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -518,6 +563,8 @@ int main(void)
         TEST(producers_come_from_the_newest_sound_snapshot_and_the_batches_behind),
         TEST(closed_segments_are_listed_for_adoption),
         TEST(a_retired_journal_is_taken_again),
+        TEST(a_segment_of_another_topic_is_never_cut),
+        TEST(what_is_known_of_a_lost_partition_is_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,24 +34,31 @@ static int teardown(void **state)
     return system(command);
 }
 
+static void open_directory(struct mr_datadir *directory)
+{
+    assert_int_equal(mr_datadir_open(directory, root, 0, &err), 0);
+    assert_int_equal(mr_datadir_claim(directory, 0, &err), 0);
+}
+
 static void directory_of_another_broker_is_refused(void **state)
 {
     struct mr_datadir directory;
     assert_int_equal(mr_datadir_open(&directory, root, 7, &err), 0);
-    assert_true(directory.fresh);
+    assert_true(directory.is_fresh);
+    assert_int_equal(mr_datadir_claim(&directory, 7, &err), 0);
     mr_datadir_close(&directory);
     assert_int_equal(mr_datadir_open(&directory, root, 8, &err), -EINVAL);
     assert_non_null(strstr(err.text, "broker.id=7"));
     mr_datadir_close(&directory);
     assert_int_equal(mr_datadir_open(&directory, root, 7, &err), 0);
-    assert_false(directory.fresh);
+    assert_false(directory.is_fresh);
     mr_datadir_close(&directory);
 }
 
 static void second_daemon_is_told_the_pid_of_the_first(void **state)
 {
     struct mr_datadir directory;
-    assert_int_equal(mr_datadir_open(&directory, root, 0, &err), 0);
+    open_directory(&directory);
     pid_t child = fork();
     if (child == 0) {
         struct mr_datadir again;
@@ -64,6 +71,44 @@ static void second_daemon_is_told_the_pid_of_the_first(void **state)
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
     mr_datadir_close(&directory);
+}
+
+/* A child that opened the directory and ended, but whose lock is held on by what it started, as by its ring's last write. It is not reaped.
+ * @param pid_text instead of its own in the file, or NULL */
+static pid_t die_with_io_in_flight(const char *pid_text, int hold_ms)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        struct mr_datadir directory;
+        if (mr_datadir_open(&directory, root, 0, &err) != 0)
+            _exit(1);
+        if (fork() == 0) { /* has the descriptor, and so the lock, as the ring has */
+            usleep((useconds_t)hold_ms * 1000);
+            _exit(0);
+        }
+        if (pid_text != NULL && pwrite(directory.lock_fd, pid_text, strlen(pid_text), 0) < 0)
+            _exit(1);
+        _exit(0);
+    }
+    siginfo_t info;
+    assert_int_equal(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0); /* a zombie from here on */
+    assert_int_equal(info.si_status, 0);
+    return child;
+}
+
+/* Neither a zombie nor a pid that somebody else has now is a daemon that lives: the start waits until the last write is over. */
+static void last_writes_of_a_dead_daemon_are_waited_for(void **state)
+{
+    char reused[32];
+    snprintf(reused, sizeof reused, "%ld\n", (long)getppid());
+    const char *text[] = {NULL, reused};
+    for (int i = 0; i < 2; i++) {
+        struct mr_datadir directory;
+        pid_t child = die_with_io_in_flight(text[i], 300);
+        assert_int_equal(mr_datadir_open(&directory, root, 0, &err), 0);
+        mr_datadir_close(&directory);
+        assert_int_equal(waitpid(child, NULL, 0), child);
+    }
 }
 
 static void foreign_meta_properties_is_refused(void **state)
@@ -85,7 +130,7 @@ static void producer_ids_are_never_given_twice(void **state)
     struct mr_datadir directory;
     struct mr_producer_ids ids;
     int64_t last = -1;
-    assert_int_equal(mr_datadir_open(&directory, root, 0, &err), 0);
+    open_directory(&directory);
     for (int start = 0; start < 3; start++) {
         assert_int_equal(mr_producer_ids_open(&ids, &directory, &err), 0);
         for (int i = 0; i < 1500; i++) {
@@ -101,7 +146,7 @@ static void damaged_producer_ids_stop_the_start(void **state)
 {
     struct mr_datadir directory;
     struct mr_producer_ids ids;
-    assert_int_equal(mr_datadir_open(&directory, root, 0, &err), 0);
+    open_directory(&directory);
     assert_int_equal(mr_datadir_replace(&directory, "producer-ids", "12x\n", 4, 0600, &err), 0);
     assert_int_equal(mr_producer_ids_open(&ids, &directory, &err), -EINVAL);
     assert_non_null(strstr(err.text, "producer-ids"));
@@ -113,7 +158,7 @@ static void tokens_prove_id_epoch_and_uid_of_this_node(void **state)
     struct mr_datadir directory;
     struct mr_producer_ids ids, again;
     uint8_t token[MR_TOKEN_BYTES];
-    assert_int_equal(mr_datadir_open(&directory, root, 0, &err), 0);
+    open_directory(&directory);
     assert_int_equal(mr_producer_ids_open(&ids, &directory, &err), 0);
     mr_producer_token(&ids, 5, 0, 1000, token);
     assert_int_equal(mr_producer_ids_open(&again, &directory, &err), 0); /* the key is the node's, not the process's */
@@ -131,7 +176,7 @@ static void topics_outlive_the_process_with_their_configs(void **state)
     struct mr_datadir directory;
     struct mr_registry registry;
     struct mr_topic *topic;
-    assert_int_equal(mr_datadir_open(&directory, root, 0, &err), 0);
+    open_directory(&directory);
     assert_int_equal(mr_registry_open(&registry, &directory, &config, 3, &err), 0);
     uint64_t generation = registry.generation;
     assert_int_equal(mr_registry_create(&registry, &directory, &config, 3, "ticks", 5, "millrace.durability=leader\nsegment.bytes=16MiB\n", &topic, &err), 0);
@@ -159,7 +204,7 @@ static void damaged_topics_file_stops_the_start(void **state)
 {
     struct mr_datadir directory;
     struct mr_registry registry;
-    assert_int_equal(mr_datadir_open(&directory, root, 0, &err), 0);
+    open_directory(&directory);
     assert_int_equal(mr_datadir_replace(&directory, "topics.json", "{\"version\": 1, \"topics\": [", 26, 0600, &err), 0);
     assert_int_equal(mr_registry_open(&registry, &directory, &config, 1, &err), -EBADMSG);
     assert_non_null(strstr(err.text, "topics.json"));
@@ -171,6 +216,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(directory_of_another_broker_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(second_daemon_is_told_the_pid_of_the_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(last_writes_of_a_dead_daemon_are_waited_for, setup, teardown),
         cmocka_unit_test_setup_teardown(foreign_meta_properties_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(producer_ids_are_never_given_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_producer_ids_stop_the_start, setup, teardown),
