@@ -539,6 +539,44 @@ static void the_journal_wraps_over_idle_partitions(void **state)
     log_world_close(w);
 }
 
+/* Batches of one block each: the data is in place to its end, and only the sidecar's last bytes are in the journal. Those are logged again as
+ * well when the tail is held back by them, also while newer records wait for the same commit. */
+static void what_only_the_sidecar_holds_in_the_journal_is_logged_again(void **state)
+{
+    uint64_t relogged = 0;
+
+    for (uint32_t others = 20; others < 60; others++) {
+        struct log_world_options options;
+        log_world_options_init(&options);
+        options.partitions = 2;
+        options.seed = others;
+        struct log_world *w = open_world(&options);
+        struct millrace_error err;
+        for (uint32_t i = 0; i < 4; i++)
+            append(w, 0, 1, 4026);
+        assert_true(log_world_settle(w, 2000));
+        assert_int_equal(mr_load_relaxed(&w->partition[0].head->inplace_position), 4 * 4096);
+        for (uint32_t i = 0; i < others; i++) { /* a block of the journal each */
+            append(w, 1, 1, 100);
+            assert_true(log_world_settle(w, 2000));
+        }
+        append(w, 0, 1, 100);
+        append(w, 1, 1, 100);
+        assert_true(log_world_settle(w, 2000));
+        for (uint32_t i = 0; i < 40; i++) {
+            append(w, 1, 1, 100);
+            assert_true(log_world_settle(w, 2000));
+        }
+        relogged += mr_log_counters(w->reactor[0].log)->relogged_bytes;
+        log_world_power_cut(w);
+        assert_int_equal(log_world_start(w, &err), 0);
+        assert_false(w->partition[0].is_offline);
+        assert_int_equal(log_world_end(w, 0), 5);
+        log_world_close(w);
+    }
+    assert_true(relogged > 0);
+}
+
 static void a_failed_write_is_final(void **state)
 {
     struct log_world_options options;
@@ -775,6 +813,7 @@ int main(void)
         cmocka_unit_test(a_commit_goes_on_behind_the_last_boundary),
         cmocka_unit_test(many_partitions_share_one_journal_write),
         cmocka_unit_test(the_journal_wraps_over_idle_partitions),
+        cmocka_unit_test(what_only_the_sidecar_holds_in_the_journal_is_logged_again),
         cmocka_unit_test(a_failed_write_is_final),
         cmocka_unit_test(without_disk_space_produce_is_refused_and_comes_back),
         cmocka_unit_test(a_stream_asks_for_more_room_at_a_time_and_a_slow_one_does_not),
