@@ -114,16 +114,25 @@ int mr_recovery_mark_clean(struct mr_disk *disk, const char *directory, const st
                            struct millrace_error *err) MR_MUST_USE;
 
 /**
+ * Check the CRCs of an extent's batches alone, without what comes before: most of the work of adopting it, and several threads may do it for
+ * several extents at once. Pure. Foreign bytes are read with care.
+ * @param log_end head->log_end: what begins there or behind it was not published
+ * @return position in the segment up to which batches are whole and have good CRCs; 0: not an extent
+ */
+uint64_t mr_adopt_check_extent(const struct mr_extent_header *extent, uint64_t log_end);
+
+/**
  * Adopt what a daemon that died left in memory: check the live extents of a partition (mapped by the caller), oldest first, from the first
  * to head->log_end: headers, CRC of every batch, contiguity; rebuild the side streams' chain; rebuild producers from the first extent's
  * snapshot. Pure: touches only the memory it is given.
  * @param extents sorted by sequence, contiguous, as the head's directory names them
+ * @param checked_ends what mr_adopt_check_extent() said of each, so that it is not done again; NULL: nothing was checked yet
  * @return 0 with recovered filled (arrays from the allocator: mr_adopt_release()); -EBADMSG: not intact, recover from disk instead with
  *         expected_end = head->durable; what lies between is lost if the memory was the only copy, and then the partition is offline
  */
 int mr_adopt_partition(const struct mr_head_partition *head, const struct mr_uuid *topic_id, uint32_t partition, const struct mr_uuid *boot_id,
-                       const struct mr_log_live_extent *extents, uint32_t extent_count, const struct mr_allocator *allocator,
-                       struct mr_log_recovered *recovered, struct millrace_error *err) MR_MUST_USE;
+                       const struct mr_log_live_extent *extents, uint32_t extent_count, const uint64_t *checked_ends,
+                       const struct mr_allocator *allocator, struct mr_log_recovered *recovered, struct millrace_error *err) MR_MUST_USE;
 void mr_adopt_release(const struct mr_allocator *allocator, struct mr_log_recovered *recovered);
 
 #endif

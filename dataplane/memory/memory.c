@@ -16,8 +16,9 @@
 
 #include "shm/base/bits.h"
 
-#define HUGE_PAGE_BYTES (2u << 20)
-#define PIECE_BYTES     (2u << 20) /* made between two calls of mr_memory_between: some milliseconds */
+#define HUGE_PAGE_BYTES  (2u << 20)
+#define PIECE_BYTES      (2u << 20) /* made between two calls of mr_memory_between: some milliseconds */
+#define STAT_BLOCK_BYTES 512u       /* st_blocks, whatever the file system's own are */
 
 static uint64_t huge_free_pages(void)
 {
@@ -230,7 +231,7 @@ int mr_memory_create(struct mr_memory *memory, const char *name, uint64_t bytes,
     return create_on(memory, name, bytes, false, cpu, between, file, err);
 }
 
-int mr_memory_adopt(struct mr_memory *memory, const char *name, bool huge, uint64_t bytes_min, struct mr_memory_file *file,
+int mr_memory_adopt(struct mr_memory *memory, const char *name, bool huge, uint64_t bytes_min, bool touch, struct mr_memory_file *file,
                     struct millrace_error *err)
 {
     char path[MR_MEMORY_PATH_MAX * 2];
@@ -248,11 +249,12 @@ int mr_memory_adopt(struct mr_memory *memory, const char *name, bool huge, uint6
         rc = -errno;
     else if ((uint64_t)st.st_size < bytes_min)
         rc = -EBADMSG;
-    /* A hole in a file of ours would be a SIGBUS later; ask for the pages now. */
-    if (rc == 0)
+    /* A hole in a file of ours would be a SIGBUS later; ask for the pages now. Asking looks at each, which for pages that are there takes
+     * as long as their CRC: what the file has is known without. */
+    if (rc == 0 && (uint64_t)st.st_blocks * STAT_BLOCK_BYTES < (uint64_t)st.st_size)
         rc = back(fd, 0, (uint64_t)st.st_size, NULL);
     if (rc == 0) {
-        file->base = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+        file->base = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED | (touch ? MAP_POPULATE : 0), fd, 0);
         if (file->base == MAP_FAILED) {
             file->base = NULL;
             rc = -errno;

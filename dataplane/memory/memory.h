@@ -55,8 +55,13 @@ struct mr_memory_between {
 int mr_memory_create(struct mr_memory *memory, const char *name, uint64_t bytes, bool huge, int cpu, const struct mr_memory_between *between,
                      struct mr_memory_file *file, struct millrace_error *err) MR_MUST_USE;
 
-/** Map a file that a dead daemon left. @param bytes_min shorter is -EBADMSG. @return 0; -ENOENT; -EBADMSG; -ENOMEM */
-int mr_memory_adopt(struct mr_memory *memory, const char *name, bool huge, uint64_t bytes_min, struct mr_memory_file *file,
+/**
+ * Map a file that a dead daemon left. Several threads may at once.
+ * @param bytes_min shorter is -EBADMSG
+ * @param touch     fill the page tables now; false: whoever reads it does, 16 pages at a time, for less
+ * @return 0; -ENOENT; -EBADMSG; -ENOMEM
+ */
+int mr_memory_adopt(struct mr_memory *memory, const char *name, bool huge, uint64_t bytes_min, bool touch, struct mr_memory_file *file,
                     struct millrace_error *err) MR_MUST_USE;
 
 /** A read-only descriptor of one of these files, by path. @return it, or -errno */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "drivers/clock/clock.h"
+#include "dataplane/node/adopt.h"
 #include "dataplane/steward/steward.h"
 #include "shm/base/logging.h"
 
@@ -37,7 +38,7 @@ static bool adopt_head(struct mr_memory *memory, struct mr_topic *topic)
     char name[80];
     struct millrace_error err;
     mr_topic_head_name(&topic->id, name);
-    if (mr_memory_adopt(memory, name, false, mr_head_bytes(topic->partition_count), &topic->head_file, &err) != 0)
+    if (mr_memory_adopt(memory, name, false, mr_head_bytes(topic->partition_count), true, &topic->head_file, &err) != 0)
         return false;
     struct mr_head *head = topic->head_file.base;
     bool ours = head->magic == MR_HEAD_MAGIC && head->version == MR_HEAD_VERSION && head->partition_capacity >= topic->partition_count &&
@@ -61,67 +62,6 @@ static bool adopt_head(struct mr_memory *memory, struct mr_topic *topic)
     }
     topic->head = head;
     return true;
-}
-
-static struct mr_extent_header *map_slot(struct mr_topic *topic, uint32_t slot)
-{
-    uint32_t piece = slot / MR_SLOT_PIECE_SLOTS;
-    if (piece >= topic->slots.piece_count)
-        return NULL;
-    return (struct mr_extent_header *)(void *)(topic->slots.piece[piece] + (size_t)(slot % MR_SLOT_PIECE_SLOTS) * topic->slot_bytes);
-}
-
-static struct mr_extent_header *map_file(struct mr_start *start, struct mr_memory *memory, struct mr_topic_partition *partition, uint32_t file_id)
-{
-    struct mr_memory_file mapped;
-    struct millrace_error err;
-    char name[80];
-    mr_topic_extent_name(&partition->topic->id, partition->index, file_id, name);
-    if (mr_memory_adopt(memory, name, true, partition->topic->extent_bytes, &mapped, &err) != 0 &&
-        mr_memory_adopt(memory, name, false, partition->topic->extent_bytes, &mapped, &err) != 0)
-        return NULL;
-    struct mr_extent_file *file = calloc(1, sizeof *file);
-    if (file == NULL) {
-        mr_memory_unmap(&mapped);
-        return NULL;
-    }
-    file->file_id = file_id;
-    file->read_fd = mapped.read_fd;
-    file->bytes = mapped.bytes;
-    file->next = partition->files;
-    partition->files = file;
-    if (file_id >= partition->next_file_id)
-        partition->next_file_id = file_id + 1;
-    start->memory_bytes += mapped.bytes;
-    start->adopted_bytes += mapped.bytes;
-    return mapped.base;
-}
-
-/* Live extents as the directory names them, oldest first, up to the tail. @return how many, or -EBADMSG */
-static int find_extents(struct mr_start *start, struct mr_memory *memory, struct mr_topic_partition *partition, const struct mr_head_partition *head,
-                        struct mr_log_live_extent *extents)
-{
-    uint64_t first = mr_load_acquire(&head->directory_first), tail = mr_load_acquire(&head->tail_sequence);
-    int count = 0;
-    if (tail == 0)
-        return 0;
-    if (first == 0 || first > tail || tail - first >= MR_HEAD_DIRECTORY_COUNT)
-        return -EBADMSG;
-    for (uint64_t sequence = first; sequence <= tail; sequence++) {
-        const struct mr_head_directory_entry *entry = &head->directory[sequence % MR_HEAD_DIRECTORY_COUNT];
-        uint32_t file_id = mr_load_relaxed(&entry->file_id);
-        if (mr_load_acquire(&entry->sequence) != sequence) {
-            if (count == 0)
-                continue; /* it was just being taken out of the directory */
-            return -EBADMSG;
-        }
-        struct mr_extent_header *memory_at = file_id & MR_EXTENT_FILE_SLOT ? map_slot(partition->topic, file_id & ~MR_EXTENT_FILE_SLOT)
-                                                                           : map_file(start, memory, partition, file_id);
-        if (memory_at == NULL || mr_load_relaxed(&memory_at->sequence) != sequence)
-            return -EBADMSG;
-        extents[count++] = (struct mr_log_live_extent){.memory = memory_at, .slot = (file_id & MR_EXTENT_FILE_SLOT) != 0, .adopted = true};
-    }
-    return count;
 }
 
 /* Older segments stand in front of those that memory knows. */
@@ -159,36 +99,32 @@ static void forget_extents(struct mr_topic_partition *partition)
     }
 }
 
-static int adopt(struct mr_start *start, struct mr_memory *memory, struct mr_disk *disk, struct mr_topic_partition *partition,
-                 const struct mr_head_partition *head, const char *path, struct mr_log_recovered *recovered)
+/* @return is it adopted? */
+static bool finish_adoption(struct mr_disk *disk, struct mr_adopting *p, const char *path)
 {
-    struct mr_log_live_extent extents[MR_HEAD_DIRECTORY_COUNT];
-    struct millrace_error err = {0};
-    int count = find_extents(start, memory, partition, head, extents);
-    if (count == 0)
-        return -ENOENT;
-    int rc = count < 0 ? count
-                       : mr_adopt_partition(head, &partition->topic->id, partition->index, &memory->boot_id, extents, (uint32_t)count, &heap, recovered,
-                                            &err);
-    if (rc == 0) {
-        rc = prepend_segments(disk, path, recovered, &err);
-        if (rc != 0)
-            mr_adopt_release(&heap, recovered);
+    struct mr_topic_partition *partition = p->partition;
+    if (p->rc == 0) {
+        p->rc = prepend_segments(disk, path, p->recovered, &p->err);
+        if (p->rc != 0) {
+            mr_adopt_release(&heap, p->recovered);
+            forget_extents(partition);
+        }
     }
-    if (rc != 0) {
-        mr_say_warn("%s-%u: memory of the last run is not intact (%s); recovering from disk", partition->topic->name, partition->index,
-                    err.text[0] != '\0' ? err.text : "the directory of extents is torn");
-        forget_extents(partition);
-    }
-    return rc;
+    if (p->rc != 0 && p->rc != -ENOENT)
+        mr_say_warn("%s-%u: memory of the last run is not intact (%s); recovering from disk", partition->topic->name, partition->index, p->err.text);
+    return p->rc == 0;
 }
 
-static int recover(struct mr_start *start, struct mr_disk *disk, const struct mr_node_config *config, uint64_t before_generation,
-                   struct mr_topic_partition *partition, const char *path, uint64_t expected_end, struct mr_log_recovered *recovered,
+static struct mr_head_partition *head_partition(const struct mr_topic *topic, uint32_t p)
+{
+    return (struct mr_head_partition *)(void *)((uint8_t *)topic->head + MR_HEAD_PARTITIONS_POSITION) + p;
+}
+
+static int recover(struct mr_start *start, struct mr_disk *disk, const struct mr_node_config *config, struct mr_topic_partition *partition,
+                   const char *path, uint64_t expected_end, struct mr_log_recovered *recovered,
                    struct millrace_error *err)
 {
     struct mr_recovery **recovery = &start->recovery[partition->directory];
-    (void)before_generation;
     if (*recovery == NULL) {
         int rc = mr_recovery_open(recovery, disk, config->log_dirs.item[partition->directory], say, NULL, err);
         if (rc != 0)
@@ -220,37 +156,53 @@ static int find_lost(struct mr_start *start, struct mr_memory *memory, struct mr
     return rc;
 }
 
-static int find_topic(struct mr_start *start, struct mr_start_topic *slot, struct mr_memory *memory, struct mr_disk *disk,
-                      const struct mr_node_config *config, uint64_t generation, struct millrace_error *err)
+/* Room for what is found of each partition, and the head where a dead daemon left one: its partitions join those to adopt. */
+static int look_at_topic(struct mr_start_topic *slot, struct mr_memory *memory, struct mr_adopting *adopting, uint32_t *adopting_count,
+                         struct millrace_error *err)
 {
     struct mr_topic *topic = slot->topic;
-    char path[MR_STEWARD_PATH_MAX];
     bool has_head = adopt_head(memory, topic);
-    struct mr_head_partition *heads = has_head ? (struct mr_head_partition *)(void *)((uint8_t *)topic->head + MR_HEAD_PARTITIONS_POSITION) : NULL;
 
     slot->recovered = calloc(topic->partition_count, sizeof(struct mr_log_recovered *));
     slot->adopted = calloc(topic->partition_count, sizeof(bool));
     if (slot->recovered == NULL || slot->adopted == NULL)
         return mr_err(err, ENOMEM, "no memory for %u partitions", topic->partition_count);
     for (uint32_t p = 0; p < topic->partition_count; p++) {
-        struct mr_topic_partition *partition = &topic->partitions[p];
-        struct mr_log_recovered *recovered = calloc(1, sizeof *recovered);
-        if (recovered == NULL)
+        slot->recovered[p] = calloc(1, sizeof(struct mr_log_recovered));
+        if (slot->recovered[p] == NULL)
             return mr_err(err, ENOMEM, "no memory for %u partitions", topic->partition_count);
-        slot->recovered[p] = recovered;
+        if (has_head)
+            adopting[(*adopting_count)++] = (struct mr_adopting){.partition = &topic->partitions[p], .recovered = slot->recovered[p],
+                                                                 .head = head_partition(topic, p)};
+    }
+    return 0;
+}
+
+/* @param adopting the topic's partitions, where it has a head */
+static int find_topic(struct mr_start *start, struct mr_start_topic *slot, struct mr_adopting *adopting, struct mr_memory *memory,
+                      struct mr_disk *disk, const struct mr_node_config *config, struct millrace_error *err)
+{
+    struct mr_topic *topic = slot->topic;
+    char path[MR_STEWARD_PATH_MAX];
+    bool has_head = topic->head != NULL;
+
+    for (uint32_t p = 0; p < topic->partition_count; p++) {
+        struct mr_topic_partition *partition = &topic->partitions[p];
         if (partition->lost != NULL) {
-            int rc = find_lost(start, memory, disk, config, partition, has_head ? &heads[p] : NULL, recovered, err);
+            int rc = find_lost(start, memory, disk, config, partition, has_head ? head_partition(topic, p) : NULL, slot->recovered[p], err);
             if (rc != 0)
                 return rc;
             continue;
         }
         mr_partition_path(config, partition, path);
-        if (has_head && adopt(start, memory, disk, partition, &heads[p], path, recovered) == 0) {
+        if (has_head && finish_adoption(disk, &adopting[p], path)) {
             slot->adopted[p] = true;
             start->adopted_count++;
             continue;
         }
-        int rc = recover(start, disk, config, generation, partition, path, has_head ? mr_load_relaxed(&heads[p].durable) : 0, recovered, err);
+        struct mr_log_recovered *recovered = slot->recovered[p];
+        uint64_t durable = has_head ? mr_load_relaxed(&head_partition(topic, p)->durable) : 0;
+        int rc = recover(start, disk, config, partition, path, durable, recovered, err);
         if (rc != 0) {
             mr_err_within(err, "recovering %s-%u", topic->name, p);
             return rc;
@@ -299,21 +251,34 @@ int mr_start_find(struct mr_start *start, struct mr_registry *registry, struct m
 {
     struct sweep sweep = {.registry = registry, .memory = memory};
     uint64_t began = mr_clock_now_ns(clock);
-    uint32_t index = 0;
+    uint32_t index = 0, adopting_count = 0;
 
     memset(start, 0, sizeof *start);
     start->topics = calloc(registry->topic_count + 1u, sizeof *start->topics);
-    if (start->topics == NULL)
+    struct mr_adopting *adopting = calloc(registry->partition_count + 1u, sizeof *adopting);
+    if (start->topics == NULL || adopting == NULL) {
+        free(adopting);
         return mr_err(err, ENOMEM, "no memory for %u topics", registry->topic_count);
-    start->topic_count = registry->topic_count;
-    for (struct mr_topic *topic = registry->topics; topic != NULL; topic = topic->next, index++) {
-        start->topics[index].topic = topic;
-        int rc = find_topic(start, &start->topics[index], memory, disk, config, registry->generation, err);
-        if (rc != 0)
-            return rc;
     }
+    start->topic_count = registry->topic_count;
+    int rc = 0;
+    for (struct mr_topic *topic = registry->topics; topic != NULL && rc == 0; topic = topic->next, index++) {
+        start->topics[index].topic = topic;
+        rc = look_at_topic(&start->topics[index], memory, adopting, &adopting_count, err);
+    }
+    if (rc == 0)
+        rc = mr_adopt_memory(memory, adopting, adopting_count, &heap, &start->adopted_bytes, err);
+    start->memory_bytes += start->adopted_bytes;
+    adopting_count = 0;
+    for (index = 0; index < start->topic_count && rc == 0; index++) {
+        rc = find_topic(start, &start->topics[index], &adopting[adopting_count], memory, disk, config, err);
+        adopting_count += start->topics[index].topic->head != NULL ? start->topics[index].topic->partition_count : 0;
+    }
+    free(adopting);
+    if (rc != 0)
+        return rc;
     for (uint32_t d = 0; d < config->log_dirs.count; d++) {
-        int rc = start->recovery[d] != NULL ? mr_recovery_checkpoint(start->recovery[d], err) : 0;
+        rc = start->recovery[d] != NULL ? mr_recovery_checkpoint(start->recovery[d], err) : 0;
         if (rc != 0)
             return rc;
     }

@@ -170,7 +170,7 @@ int mr_steward_slots_adopt(struct mr_memory *memory, struct mr_topic *topic, str
     char name[80];
 
     mr_topic_slots_name(&topic->id, name);
-    int rc = mr_memory_adopt(memory, name, false, 0, &file, err);
+    int rc = mr_memory_adopt(memory, name, false, 0, true, &file, err);
     if (rc != 0)
         return rc;
     close(file.read_fd);

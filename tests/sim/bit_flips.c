@@ -137,7 +137,10 @@ static void flip_memory(struct run *run)
     uint8_t bit = (uint8_t)(1u << mr_random_below(&run->random, 8));
     *byte ^= bit;
     enum outcome outcome = OFFLINE;
-    if (mr_adopt_partition(p->head, &p->topic_id, 0, &world->boot_id, live, count, &world_allocator, &adopted, NULL) == 0) {
+    uint64_t checked[MR_HEAD_DIRECTORY_COUNT];
+    for (uint32_t i = 0; i < count; i++)
+        checked[i] = mr_adopt_check_extent(live[i].memory, mr_load_relaxed(&p->head->log_end));
+    if (mr_adopt_partition(p->head, &p->topic_id, 0, &world->boot_id, live, count, checked, &world_allocator, &adopted, NULL) == 0) {
         outcome = HARMLESS;
         world_must(adopted.next_offset == p->end);
         world_must(check_memory(p, &adopted));

@@ -612,7 +612,10 @@ static int adopt(struct world *world, struct world_partition *p, struct partitio
     struct millrace_error err = {0};
     uint32_t count = world_live_extents(p, live), closed_count = 0;
     unlink_others(p, live, count);
-    int rc = mr_adopt_partition(p->head, &p->topic_id, 0, &world->boot_id, live, count, &world_allocator, &adopted, &err);
+    uint64_t checked_ends[MR_HEAD_DIRECTORY_COUNT];
+    for (uint32_t i = 0; i < count; i++)
+        checked_ends[i] = mr_adopt_check_extent(live[i].memory, mr_load_relaxed(&p->head->log_end));
+    int rc = mr_adopt_partition(p->head, &p->topic_id, 0, &world->boot_id, live, count, checked_ends, &world_allocator, &adopted, &err);
     if (rc != 0 && count == 0) /* nothing was appended since it was recovered */
         return recover(world, p, start);
     if (rc != 0)

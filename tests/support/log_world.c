@@ -30,7 +30,7 @@ static void world_release(void *context, void *memory)
     free(memory);
 }
 
-static const struct mr_allocator world_allocator = {NULL, world_allocate, world_release};
+const struct mr_allocator log_world_allocator = {NULL, world_allocate, world_release};
 
 void log_world_options_init(struct log_world_options *options)
 {
@@ -236,7 +236,7 @@ static int start_partition(struct log_world *w, struct log_world_partition *p, s
     *adopted = false;
     uint32_t count = find_extents(w, p, live);
     if (count > 0 || mr_load_relaxed(&p->head->log_end) > 0) {
-        int rc = mr_adopt_partition(p->head, &p->topic_id, p->index, &w->boot_id, live, count, &world_allocator, recovered, err);
+        int rc = mr_adopt_partition(p->head, &p->topic_id, p->index, &w->boot_id, live, count, NULL, &log_world_allocator, recovered, err);
         if (rc == 0) {
             const struct mr_log_segment *own = recovered->segments;
             rc = join_segments(w, p, recovered, joined, err);
@@ -287,7 +287,7 @@ static int start_reactor(struct log_world *w, uint32_t index, const uint64_t *ge
     struct mr_log_options options = {
         .reactor = index,
         .directory_count = w->options.directories,
-        .allocator = world_allocator,
+        .allocator = log_world_allocator,
         .random_seed = mr_random_next(&w->random),
         .commit_bytes_max = w->options.commit_bytes_max,
         .flush_ns = w->options.flush_ns,
@@ -353,7 +353,7 @@ int log_world_start(struct log_world *w, struct millrace_error *err)
         if (adopted[i]) {
             if (joined[i] != NULL)
                 recovered[i].segments = NULL;
-            mr_adopt_release(&world_allocator, &recovered[i]);
+            mr_adopt_release(&log_world_allocator, &recovered[i]);
             free(joined[i]);
         }
     }

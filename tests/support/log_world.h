@@ -109,6 +109,9 @@ struct log_world {
     void *watch_context;
 };
 
+/** The world's heap, aligned as extents are. */
+extern const struct mr_allocator log_world_allocator;
+
 /** Defaults. */
 void log_world_options_init(struct log_world_options *options);
 

@@ -2,8 +2,9 @@
 /* Adoption: is what a daemon that died left in memory intact up to the published end, and where does the log go on?
  *
  * The truth is head->log_end, which was stored after everything below it (append.c): whatever else a death in mid-update left behind is
- * either beyond it or not looked at. Bytes are read once, at the speed of the CRC; each batch must have its CRC, its offset and its sidecar
- * entry with the right chain, so that also what the batch CRC does not cover is known to be what was written. */
+ * either beyond it or not looked at. Bytes are read once, at the speed of the CRC, extents side by side if the caller has threads; each batch
+ * must have its CRC, its offset and its sidecar entry with the right chain, so that also what the batch CRC does not cover is known to be what
+ * was written. */
 #include "dataplane/log/recover/recover_internal.h"
 
 #include <errno.h>
@@ -25,6 +26,7 @@ struct adopt {
     uint64_t offset, position, side_position;
     uint32_t chain;
     int32_t epoch;
+    uint64_t checked_end; /* of the extent that the walk is in */
     struct millrace_error *err;
 };
 
@@ -45,6 +47,13 @@ static bool windows_are_sane(const struct mr_extent_header *h)
            (uint64_t)h->snapshot_position + (uint64_t)h->snapshot_count * sizeof(struct mr_extent_producer) <= h->bytes;
 }
 
+static bool header_has_its_crc(const struct mr_extent_header *h)
+{
+    uint32_t crc = mr_crc32c(0, h, offsetof(struct mr_extent_header, header_crc));
+    crc = mr_crc32c(crc, (const uint8_t *)h + h->snapshot_position, h->snapshot_count * sizeof(struct mr_extent_producer));
+    return crc == h->header_crc;
+}
+
 static int check_header(const struct adopt *adopt, const struct mr_extent_header *h)
 {
     if (h->magic != MR_EXTENT_MAGIC || h->version != MR_EXTENT_VERSION)
@@ -55,9 +64,7 @@ static int check_header(const struct adopt *adopt, const struct mr_extent_header
         return broken(adopt, h, "it is of another partition");
     if (!windows_are_sane(h))
         return broken(adopt, h, "its header is damaged");
-    uint32_t crc = mr_crc32c(0, h, offsetof(struct mr_extent_header, header_crc));
-    crc = mr_crc32c(crc, (const uint8_t *)h + h->snapshot_position, h->snapshot_count * sizeof(struct mr_extent_producer));
-    return crc == h->header_crc ? 0 : broken(adopt, h, "its header does not match its CRC");
+    return header_has_its_crc(h) ? 0 : broken(adopt, h, "its header does not match its CRC");
 }
 
 /** The extent continues the one before, or begins a segment. */
@@ -101,6 +108,34 @@ static int load_snapshot(struct adopt *adopt, const struct mr_extent_header *h)
     return rc;
 }
 
+uint64_t mr_adopt_check_extent(const struct mr_extent_header *h, uint64_t log_end)
+{
+    struct mr_extent_header *shared = (struct mr_extent_header *)(uintptr_t)h; /* loads only */
+    if (h->magic != MR_EXTENT_MAGIC || h->version != MR_EXTENT_VERSION || !windows_are_sane(h) || !header_has_its_crc(h))
+        return 0;
+    uint64_t sealed_end = mr_load_acquire(&shared->sealed_end); /* S */
+    uint64_t position = h->start_position, end = sealed_end != 0 ? sealed_end : h->window_position + h->data_bytes;
+    if (end < position || end - h->window_position > h->data_bytes)
+        return 0;
+    while (position < end) {
+        const uint8_t *batch = (const uint8_t *)h + h->data_position + (position - h->window_position);
+        if (mr_batch_check_header(batch, end - position) != MR_BATCH_OK || (uint64_t)mr_batch_base_offset(batch) >= log_end ||
+            mr_batch_check(batch, end - position, MR_BATCH_CHECK_NO_WALK) != MR_BATCH_OK)
+            break;
+        position += (uint64_t)mr_batch_total_bytes(batch);
+    }
+    return position;
+}
+
+/* Whose CRC was found good already, its header is still looked at: it says how far the batch goes. */
+static enum mr_batch_reason check_batch(const struct adopt *adopt, const uint8_t *batch, uint64_t end)
+{
+    enum mr_batch_reason reason = mr_batch_check_header(batch, end - adopt->position);
+    if (reason == MR_BATCH_OK && adopt->position + (uint64_t)mr_batch_total_bytes(batch) <= adopt->checked_end)
+        return MR_BATCH_OK;
+    return mr_batch_check(batch, end - adopt->position, MR_BATCH_CHECK_NO_WALK);
+}
+
 static int walk_extent(struct adopt *adopt, const struct mr_extent_header *h)
 {
     const uint8_t *data = (const uint8_t *)h + h->data_position, *side = (const uint8_t *)h + h->side_position;
@@ -113,7 +148,7 @@ static int walk_extent(struct adopt *adopt, const struct mr_extent_header *h)
         return broken(adopt, h, "its seal is out of bounds");
     while (adopt->offset < adopt->log_end && adopt->position < end) {
         const uint8_t *batch = data + (adopt->position - h->window_position);
-        enum mr_batch_reason reason = mr_batch_check(batch, end - adopt->position, MR_BATCH_CHECK_NO_WALK);
+        enum mr_batch_reason reason = check_batch(adopt, batch, end);
         if (reason != MR_BATCH_OK)
             return broken(adopt, h, mr_batch_reason_text(reason));
         if ((uint64_t)mr_batch_base_offset(batch) != adopt->offset || mr_batch_leader_epoch(batch) < adopt->epoch)
@@ -146,7 +181,8 @@ static int walk_extent(struct adopt *adopt, const struct mr_extent_header *h)
     return 0;
 }
 
-static int walk_all(struct adopt *adopt, const struct mr_log_live_extent *extents, uint32_t extent_count, struct mr_log_recovered *recovered)
+static int walk_all(struct adopt *adopt, const struct mr_log_live_extent *extents, uint32_t extent_count, const uint64_t *checked_ends,
+                    struct mr_log_recovered *recovered)
 {
     uint64_t durable = recovered->durable_offset;
     for (uint32_t i = 0; i < extent_count; i++) {
@@ -160,6 +196,7 @@ static int walk_all(struct adopt *adopt, const struct mr_log_live_extent *extent
             rc = broken(adopt, h, "what lies before it is neither in memory nor on disk");
         if (rc == 0 && i == 0)
             rc = load_snapshot(adopt, h);
+        adopt->checked_end = checked_ends != NULL ? checked_ends[i] : 0;
         if (rc == 0)
             rc = walk_extent(adopt, h);
         if (rc != 0)
@@ -197,8 +234,8 @@ static void *copy_array(const struct mr_allocator *allocator, const void *from, 
 }
 
 int mr_adopt_partition(const struct mr_head_partition *head, const struct mr_uuid *topic_id, uint32_t partition, const struct mr_uuid *boot_id,
-                       const struct mr_log_live_extent *extents, uint32_t extent_count, const struct mr_allocator *allocator,
-                       struct mr_log_recovered *recovered, struct millrace_error *err)
+                       const struct mr_log_live_extent *extents, uint32_t extent_count, const uint64_t *checked_ends,
+                       const struct mr_allocator *allocator, struct mr_log_recovered *recovered, struct millrace_error *err)
 {
     struct mr_head_partition *shared = (struct mr_head_partition *)(uintptr_t)head; /* loads only */
     struct adopt adopt = {.head = head, .topic_id = topic_id, .boot_id = boot_id, .partition = partition, .err = err};
@@ -216,7 +253,7 @@ int mr_adopt_partition(const struct mr_head_partition *head, const struct mr_uui
         return adopt.log_end == 0 ? 0 : mr_err(err, EBADMSG, "partition %u has no extent in memory", partition);
 
     adopt.segment = calloc(extent_count, sizeof *adopt.segment);
-    int rc = adopt.segment == NULL ? -ENOMEM : walk_all(&adopt, extents, extent_count, recovered);
+    int rc = adopt.segment == NULL ? -ENOMEM : walk_all(&adopt, extents, extent_count, checked_ends, recovered);
     if (rc == 0) {
         drop_deleted(&adopt, recovered->log_start);
         recovered->segments = copy_array(allocator, adopt.segment, adopt.segment_count * sizeof *adopt.segment);

@@ -7,6 +7,7 @@
 
 #include "dataplane/log/journal.h"
 #include "shm/base/atomics.h"
+#include "shm/batch/batch.h"
 #include "tests/support/log_world.h"
 
 static struct log_world *open_world(const struct log_world_options *options)
@@ -577,6 +578,54 @@ static void what_only_the_sidecar_holds_in_the_journal_is_logged_again(void **st
     assert_true(relogged > 0);
 }
 
+/* What several threads of a start do: each live extent by itself, whatever lies before it. */
+static void extents_are_checked_each_by_itself(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.durability = MR_DURABILITY_LEADER;
+    struct log_world *w = open_world(&options);
+    for (uint32_t i = 0; i < 60; i++)
+        append(w, 0, 2, 700);
+    const struct mr_head_partition *head = w->partition[0].head;
+    uint64_t log_end = log_world_end(w, 0), first = mr_load_relaxed(&w->partition[0].head->directory_first);
+    uint64_t tail = mr_load_relaxed(&w->partition[0].head->tail_sequence);
+    struct mr_log_live_extent live[MR_HEAD_DIRECTORY_COUNT];
+    uint64_t checked[MR_HEAD_DIRECTORY_COUNT];
+    struct mr_log_recovered recovered;
+    struct millrace_error err;
+    uint32_t count = 0;
+    log_world_kill(w);
+    assert_true(tail > first);
+    for (uint64_t sequence = first; sequence <= tail; sequence++, count++) {
+        uint32_t id = mr_load_relaxed(&w->partition[0].head->directory[sequence % MR_HEAD_DIRECTORY_COUNT].file_id) & ~MR_EXTENT_FILE_SLOT;
+        live[count] = (struct mr_log_live_extent){.memory = w->memory[id].header, .slot = w->memory[id].slot, .adopted = true};
+        checked[count] = mr_adopt_check_extent(live[count].memory, log_end);
+        uint64_t sealed_end = mr_load_relaxed(&live[count].memory->sealed_end);
+        assert_true(sequence == tail ? checked[count] > live[count].memory->start_position : checked[count] == sealed_end);
+    }
+    assert_int_equal(mr_adopt_partition(head, &w->partition[0].topic_id, 0, &w->boot_id, live, count, checked, &log_world_allocator, &recovered, &err), 0);
+    assert_int_equal(recovered.next_offset, log_end);
+    assert_int_equal(recovered.segments[recovered.segment_count - 1].bytes, checked[count - 1]);
+    mr_adopt_release(&log_world_allocator, &recovered);
+
+    /* A byte of the second batch changes: only the first is whole, and the partition is not. */
+    struct mr_extent_header *h = live[0].memory;
+    uint8_t *batch = (uint8_t *)h + h->data_position + (h->start_position - h->window_position);
+    uint64_t first_end = h->start_position + (uint64_t)mr_batch_total_bytes(batch);
+    batch[mr_batch_total_bytes(batch) + 100] ^= 4;
+    assert_int_equal(mr_adopt_check_extent(h, log_end), first_end);
+    assert_int_equal(mr_adopt_check_extent(h, 0), h->start_position); /* nothing was published */
+    checked[0] = first_end;
+    assert_int_equal(mr_adopt_partition(head, &w->partition[0].topic_id, 0, &w->boot_id, live, count, checked, &log_world_allocator, &recovered, &err),
+                     -EBADMSG);
+    batch[mr_batch_total_bytes(batch) + 100] ^= 4;
+    h->data_bytes ^= 1u << 30; /* out of bounds, and not what the CRC says */
+    assert_int_equal(mr_adopt_check_extent(h, log_end), 0);
+    h->data_bytes ^= 1u << 30;
+    log_world_close(w);
+}
+
 static void a_failed_write_is_final(void **state)
 {
     struct log_world_options options;
@@ -814,6 +863,7 @@ int main(void)
         cmocka_unit_test(many_partitions_share_one_journal_write),
         cmocka_unit_test(the_journal_wraps_over_idle_partitions),
         cmocka_unit_test(what_only_the_sidecar_holds_in_the_journal_is_logged_again),
+        cmocka_unit_test(extents_are_checked_each_by_itself),
         cmocka_unit_test(a_failed_write_is_final),
         cmocka_unit_test(without_disk_space_produce_is_refused_and_comes_back),
         cmocka_unit_test(a_stream_asks_for_more_room_at_a_time_and_a_slow_one_does_not),
