@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -37,6 +38,7 @@
 #define DISK_DEPTH      256u
 #define DISK_THREADS    4u
 #define STAGING_BYTES   (8u << 20)
+#define STAGING_FIRST   (512u << 10) /* of it is touched before the door opens; the rest while producers already come back */
 #define COMMIT_BYTES    (4u << 20)
 #define MARK_NS         100000000u
 #define SETS_MAX        64u
@@ -60,8 +62,8 @@ struct node {
     struct mr_steward *steward;
     struct mr_door *door;
     char socket_path[108];
-    pthread_t retiring;
-    bool is_retiring;
+    pthread_t retiring, touching;
+    bool is_retiring, is_touching;
 };
 
 static int usage(FILE *out)
@@ -172,13 +174,23 @@ static int start_reactor(struct node *node, uint32_t r, struct millrace_error *e
         if (rc == 0 && journal->staging == NULL)
             rc = mr_err(err, ENOMEM, "no memory for a journal's staging");
         if (rc == 0)
-            memset(journal->staging, 0, STAGING_BYTES);
+            (void)madvise(journal->staging, STAGING_FIRST, MADV_POPULATE_WRITE); /* or the first commit does it */
     }
     if (rc == 0)
         rc = mr_reactor_start(&node->reactors[r], &options, err);
     if (rc != 0)
         mr_disk_release(options.disk); /* a reactor that runs releases its own */
     return rc;
+}
+
+/* A thread of its own: touching new memory goes at some 0.4 GB/s, and after a crash somebody waits for acks. What reactors write there stays. */
+static void *touch_staging(void *context)
+{
+    const struct node *node = context;
+    for (uint32_t r = 0; r < node->reactor_count; r++)
+        for (uint32_t d = 0; d < node->config.log_dirs.count; d++)
+            (void)madvise(node->staging[r][d] + STAGING_FIRST, STAGING_BYTES - STAGING_FIRST, MADV_POPULATE_WRITE);
+    return NULL;
 }
 
 /* A thread of its own: writing a spare journal takes longer than a client that attaches should wait. */
@@ -283,6 +295,7 @@ static int start(struct node *node, struct millrace_error *err)
         rc = open_door(node, err);
     if (rc != 0)
         return rc;
+    node->is_touching = pthread_create(&node->touching, NULL, touch_staging, node) == 0; /* else first use does */
     mr_say_info("%s", node->memory.said);
     mr_say_info("log: %s, %u topics, %llu partitions (%u adopted from memory with %llu MiB, %u recovered from disk, %u offline) in %.1f ms",
                 node->config.log_dirs.item[0], node->registry.topic_count, (unsigned long long)node->registry.partition_count,
@@ -340,6 +353,8 @@ static int stop(struct node *node, int signal_fd)
     }
     if (node->is_retiring)
         pthread_join(node->retiring, NULL);
+    if (node->is_touching)
+        pthread_join(node->touching, NULL);
     mr_steward_stop(node->steward);
     int rc = mark_clean(node, &err);
     if (rc != 0)
