@@ -23,34 +23,74 @@
 void mr_checkpoint_release(struct mr_checkpoint *checkpoint)
 {
     free(checkpoint->partition);
+    free(checkpoint->table);
     memset(checkpoint, 0, sizeof *checkpoint);
 }
 
-const struct mr_checkpoint_partition *mr_checkpoint_find(const struct mr_checkpoint *checkpoint, const char *name, const struct mr_uuid *topic_id)
+/* The place in the table where this partition is, or would be. There is a free one: at most half are taken. */
+static uint32_t place_of(struct mr_checkpoint *checkpoint, const char *name, const struct mr_uuid *topic_id)
 {
-    for (uint32_t i = 0; i < checkpoint->count; i++)
-        if (memcmp(&checkpoint->partition[i].topic_id, topic_id, sizeof *topic_id) == 0 && strcmp(checkpoint->partition[i].name, name) == 0)
-            return &checkpoint->partition[i];
-    return NULL;
+    uint32_t hash = mr_crc32c(mr_crc32c(0, topic_id, sizeof *topic_id), name, strlen(name));
+    uint32_t place = hash & (checkpoint->table_room - 1);
+    for (; checkpoint->table[place] != 0; place = (place + 1) & (checkpoint->table_room - 1)) {
+        const struct mr_checkpoint_partition *p = &checkpoint->partition[checkpoint->table[place] - 1];
+        checkpoint->compared++;
+        if (memcmp(&p->topic_id, topic_id, sizeof *topic_id) == 0 && strcmp(p->name, name) == 0)
+            break;
+    }
+    return place;
+}
+
+/* Of lines that say the same partition twice the first counts. */
+static int append(struct mr_checkpoint *checkpoint, const struct mr_checkpoint_partition *partition)
+{
+    int rc = mr_recover_grow((void **)&checkpoint->partition, checkpoint->count, &checkpoint->room, sizeof *checkpoint->partition);
+    if (rc != 0)
+        return rc;
+    if (checkpoint->count >= checkpoint->table_room / 2) {
+        uint32_t room = checkpoint->table_room == 0 ? 64 : 2 * checkpoint->table_room;
+        uint32_t *table = room > checkpoint->count ? calloc(room, sizeof *table) : NULL;
+        if (table == NULL)
+            return -ENOMEM;
+        free(checkpoint->table);
+        checkpoint->table = table;
+        checkpoint->table_room = room;
+        for (uint32_t i = 0; i < checkpoint->count; i++) {
+            uint32_t place = place_of(checkpoint, checkpoint->partition[i].name, &checkpoint->partition[i].topic_id);
+            if (table[place] == 0)
+                table[place] = i + 1;
+        }
+    }
+    checkpoint->partition[checkpoint->count] = *partition;
+    uint32_t place = place_of(checkpoint, partition->name, &partition->topic_id);
+    checkpoint->count++;
+    if (checkpoint->table[place] == 0)
+        checkpoint->table[place] = checkpoint->count;
+    return 0;
+}
+
+static struct mr_checkpoint_partition *find(struct mr_checkpoint *checkpoint, const char *name, const struct mr_uuid *topic_id)
+{
+    uint32_t index = checkpoint->table_room == 0 ? 0 : checkpoint->table[place_of(checkpoint, name, topic_id)];
+    return index == 0 ? NULL : &checkpoint->partition[index - 1];
+}
+
+const struct mr_checkpoint_partition *mr_checkpoint_find(struct mr_checkpoint *checkpoint, const char *name, const struct mr_uuid *topic_id)
+{
+    return find(checkpoint, name, topic_id);
 }
 
 int mr_checkpoint_put(struct mr_checkpoint *checkpoint, const struct mr_checkpoint_partition *partition)
 {
-    for (uint32_t i = 0; i < checkpoint->count; i++) {
-        struct mr_checkpoint_partition *old = &checkpoint->partition[i];
-        if (memcmp(&old->topic_id, &partition->topic_id, sizeof old->topic_id) == 0 && strcmp(old->name, partition->name) == 0) {
-            old->generation = old->generation > partition->generation ? old->generation : partition->generation;
-            old->journal_generation = mr_max_u64(old->journal_generation, partition->journal_generation);
-            old->log_start = mr_max_u64(old->log_start, partition->log_start);
-            old->next_offset = mr_max_u64(old->next_offset, partition->next_offset);
-            old->clean = old->clean || partition->clean;
-            return 0;
-        }
-    }
-    int rc = mr_recover_grow((void **)&checkpoint->partition, checkpoint->count, &checkpoint->room, sizeof *checkpoint->partition);
-    if (rc == 0)
-        checkpoint->partition[checkpoint->count++] = *partition;
-    return rc;
+    struct mr_checkpoint_partition *old = find(checkpoint, partition->name, &partition->topic_id);
+    if (old == NULL)
+        return append(checkpoint, partition);
+    old->generation = old->generation > partition->generation ? old->generation : partition->generation;
+    old->journal_generation = mr_max_u64(old->journal_generation, partition->journal_generation);
+    old->log_start = mr_max_u64(old->log_start, partition->log_start);
+    old->next_offset = mr_max_u64(old->next_offset, partition->next_offset);
+    old->clean = old->clean || partition->clean;
+    return 0;
 }
 
 static int format_copy(const struct mr_checkpoint *checkpoint, char *text)
@@ -133,10 +173,9 @@ static int parse_copy(const char *text, struct mr_checkpoint *checkpoint)
             !parse_number(&at, &p.log_start) || !parse_number(&at, &p.next_offset) || *at++ != '\n' || generation > UINT32_MAX)
             return -EBADMSG;
         p.generation = (uint32_t)generation;
-        int rc = mr_recover_grow((void **)&checkpoint->partition, checkpoint->count, &checkpoint->room, sizeof *checkpoint->partition);
+        int rc = append(checkpoint, &p); /* as many as lines */
         if (rc != 0)
             return rc;
-        checkpoint->partition[checkpoint->count++] = p; /* as many as lines: no search for each */
     }
     return 0;
 }
@@ -222,9 +261,7 @@ int mr_recovery_mark_clean(struct mr_disk *disk, const char *directory, const st
             .next_offset = partitions[i].next_offset,
         };
         snprintf(p.name, sizeof p.name, "%s", partitions[i].name);
-        rc = mr_recover_grow((void **)&checkpoint.partition, checkpoint.count, &checkpoint.room, sizeof *checkpoint.partition);
-        if (rc == 0)
-            checkpoint.partition[checkpoint.count++] = p;
+        rc = append(&checkpoint, &p);
     }
     size_t bytes = 0;
     char *text = rc == 0 ? mr_checkpoint_format(&checkpoint, &bytes) : NULL;

@@ -70,6 +70,8 @@ struct mr_checkpoint {
     uint64_t generation; /* of the greatest journal when it was written */
     struct mr_checkpoint_partition *partition;
     uint32_t count, room;
+    uint32_t *table, table_room; /* by topic id and name: index + 1, 0: free; open addressing, at most half full */
+    uint64_t compared;           /* partitions that lookups have looked at */
 };
 
 struct mr_offline {
@@ -146,7 +148,7 @@ int mr_checkpoint_parse(const char *text, size_t bytes, struct mr_checkpoint *ch
 /** @return malloc'd text, NULL without memory */
 char *mr_checkpoint_format(const struct mr_checkpoint *checkpoint, size_t *bytes);
 int mr_checkpoint_load(struct mr_recovery *recovery, struct millrace_error *err) MR_MUST_USE;
-const struct mr_checkpoint_partition *mr_checkpoint_find(const struct mr_checkpoint *checkpoint, const char *name, const struct mr_uuid *topic_id);
+const struct mr_checkpoint_partition *mr_checkpoint_find(struct mr_checkpoint *checkpoint, const char *name, const struct mr_uuid *topic_id);
 /** Add or replace by (name, topic id). @return 0; -ENOMEM */
 int mr_checkpoint_put(struct mr_checkpoint *checkpoint, const struct mr_checkpoint_partition *partition) MR_MUST_USE;
 void mr_checkpoint_release(struct mr_checkpoint *checkpoint);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "dataplane/log/recover/recover_internal.h"
 #include "tests/support/hand_log.h"
 
 struct fixture {
@@ -448,6 +449,45 @@ static void producers_come_from_the_newest_sound_snapshot_and_the_batches_behind
             assert_int_equal(f->recovered.producers[i].last_sequence, 4); /* 2^31 - 5 + 9 wrapped */
 }
 
+/* Ten thousand partitions are looked up in what the last start left, each a few times: a start may not take seconds for that. */
+static void a_partition_is_found_in_the_checkpoint_without_a_walk_over_all(void **state)
+{
+    struct mr_checkpoint checkpoint = {0};
+    struct mr_checkpoint_partition p = {0};
+    const uint32_t count = 10000;
+
+    for (uint32_t i = 0; i < count; i++) {
+        memcpy(p.topic_id.bytes, &(uint32_t){i / 500}, sizeof i);
+        snprintf(p.name, sizeof p.name, "topic-%u-%u", i / 500, i % 500);
+        p.next_offset = i;
+        assert_int_equal(mr_checkpoint_put(&checkpoint, &p), 0);
+        p.next_offset = i + 1; /* the greater counts */
+        p.log_start = i / 2;
+        assert_int_equal(mr_checkpoint_put(&checkpoint, &p), 0);
+    }
+    assert_int_equal(checkpoint.count, count);
+    size_t bytes = 0;
+    bool mended;
+    char *text = mr_checkpoint_format(&checkpoint, &bytes);
+    mr_checkpoint_release(&checkpoint);
+    assert_non_null(text);
+    assert_int_equal(mr_checkpoint_parse(text, bytes, &checkpoint, &mended), 0);
+    free(text);
+    for (uint32_t i = 0; i < count; i++) {
+        memcpy(p.topic_id.bytes, &(uint32_t){i / 500}, sizeof i);
+        snprintf(p.name, sizeof p.name, "topic-%u-%u", i / 500, i % 500);
+        const struct mr_checkpoint_partition *found = mr_checkpoint_find(&checkpoint, p.name, &p.topic_id);
+        assert_non_null(found);
+        assert_int_equal(found->next_offset, i + 1);
+        assert_int_equal(found->log_start, i / 2);
+        p.topic_id.bytes[15] = 1; /* another topic of this name */
+        assert_null(mr_checkpoint_find(&checkpoint, p.name, &p.topic_id));
+        p.topic_id.bytes[15] = 0;
+    }
+    assert_true(checkpoint.compared < 10ull * count);
+    mr_checkpoint_release(&checkpoint);
+}
+
 static void closed_segments_are_listed_for_adoption(void **state)
 {
     struct fixture *f = *state;
@@ -561,6 +601,7 @@ int main(void)
         TEST(old_journals_do_not_count_behind_the_checkpoint),
         TEST(a_clean_stop_vouches_for_the_end),
         TEST(producers_come_from_the_newest_sound_snapshot_and_the_batches_behind),
+        TEST(a_partition_is_found_in_the_checkpoint_without_a_walk_over_all),
         TEST(closed_segments_are_listed_for_adoption),
         TEST(a_retired_journal_is_taken_again),
         TEST(a_segment_of_another_topic_is_never_cut),
