@@ -20,16 +20,24 @@
 #define PIECE_BYTES      (2u << 20) /* made between two calls of mr_memory_between: some milliseconds */
 #define STAT_BLOCK_BYTES 512u       /* st_blocks, whatever the file system's own are */
 
-static uint64_t huge_free_pages(void)
+#define HUGE_POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
+
+static uint64_t huge_pages(const char *file)
 {
     unsigned long long pages = 0;
-    FILE *f = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "re");
+    FILE *f = fopen(file, "re");
     if (f != NULL) {
         if (fscanf(f, "%llu", &pages) != 1)
             pages = 0;
         fclose(f);
     }
     return pages;
+}
+
+void mr_memory_more_huge(uint64_t wanted_bytes, char *text, size_t text_bytes)
+{
+    uint64_t pages = huge_pages(HUGE_POOL "nr_hugepages") + mr_align_up(wanted_bytes, HUGE_PAGE_BYTES) / HUGE_PAGE_BYTES;
+    snprintf(text, text_bytes, "run: hugeadm --pool-pages-min 2MB:%llu, or lower millrace.memory.bytes", (unsigned long long)pages);
 }
 
 /* The first mounted hugetlbfs with 2 MiB pages that we may write to. */
@@ -93,7 +101,7 @@ int mr_memory_open(struct mr_memory *memory, const char *setting, const struct m
     char mount[MR_MEMORY_PATH_MAX / 2] = "";
     bool wanted = strcmp(setting, "off") != 0;
     bool required = wanted && strcmp(setting, "auto") != 0;
-    uint64_t pages = huge_free_pages();
+    uint64_t pages = huge_pages(HUGE_POOL "free_hugepages");
     uint64_t need = extent_bytes / HUGE_PAGE_BYTES;
 
     memset(memory, 0, sizeof *memory);

@@ -55,6 +55,9 @@ struct mr_memory_between {
 int mr_memory_create(struct mr_memory *memory, const char *name, uint64_t bytes, bool huge, int cpu, const struct mr_memory_between *between,
                      struct mr_memory_file *file, struct millrace_error *err) MR_MUST_USE;
 
+/** What to run or set so that `wanted_bytes` more of extents find hugepages. */
+void mr_memory_more_huge(uint64_t wanted_bytes, char *text, size_t text_bytes);
+
 /**
  * Map a file that a dead daemon left. Several threads may at once.
  * @param bytes_min shorter is -EBADMSG

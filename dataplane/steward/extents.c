@@ -29,6 +29,20 @@ static void say_memory(struct mr_steward *steward, const struct millrace_error *
     steward->said_memory = true;
 }
 
+/* Not silent: what was promised as hugepages is slower from here on, and nobody would know why. */
+static void note_pages(struct mr_steward *steward, const struct mr_topic *topic, const struct mr_memory_file *file)
+{
+    const struct mr_memory *memory = steward->options.memory;
+    char remedy[200];
+    if (file->huge || memory->huge_folder[0] == '\0')
+        return;
+    if (mr_fetch_add_relaxed(&steward->plain_extents, 1) > 0)
+        return;
+    mr_memory_more_huge(steward->options.memory_bytes_max, remedy, sizeof remedy);
+    mr_say_warn("hugepages ran out: an extent of topic '%s' (%llu KiB) lies on ordinary pages, as others may from now on: slower under load, and "
+                "adoption after a crash takes two to three times as long; %s", topic->name, (unsigned long long)(file->bytes >> 10), remedy);
+}
+
 static void refuse(struct mr_steward *steward, struct mr_topic_partition *partition, bool slot)
 {
     struct mr_log_event event = {.kind = MR_LOG_EVENT_EXTENT, .partition = partition->log, .extent = {.memory = NULL, .slot = slot}};
@@ -133,6 +147,7 @@ void steward_make_extent(struct mr_steward *steward, struct mr_topic_partition *
         refuse(steward, partition, false);
         return;
     }
+    note_pages(steward, topic, &file);
     mr_fetch_add_relaxed(&steward->memory_bytes, topic->extent_bytes);
     uint32_t file_id = partition->next_file_id++;
     struct mr_steward_notice notice = {

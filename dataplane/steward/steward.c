@@ -174,6 +174,11 @@ void mr_steward_account(struct mr_steward *steward, uint64_t bytes)
     mr_fetch_add_relaxed(&steward->memory_bytes, bytes);
 }
 
+uint32_t mr_steward_plain_extents(const struct mr_steward *steward)
+{
+    return mr_load_relaxed(&((struct mr_steward *)(uintptr_t)steward)->plain_extents); /* a load only */
+}
+
 void mr_steward_stop(struct mr_steward *steward)
 {
     uint64_t one = 1;
@@ -184,5 +189,8 @@ void mr_steward_stop(struct mr_steward *steward)
     (void)ignored;
     pthread_join(steward->thread, NULL);
     free(steward->later);
+    uint32_t plain = mr_steward_plain_extents(steward);
+    if (plain > 0)
+        mr_say_info("%u extents were made of ordinary pages because hugepages had run out", plain);
     free(steward);
 }

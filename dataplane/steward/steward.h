@@ -58,6 +58,9 @@ int mr_steward_start(struct mr_steward **steward, const struct mr_steward_option
 /** Memory that was adopted counts against the budget. Before start of the reactors. */
 void mr_steward_account(struct mr_steward *steward, uint64_t bytes);
 
+/** Extents that had to be made of ordinary pages on a node that has hugepages; the first is said. Any thread. */
+uint32_t mr_steward_plain_extents(const struct mr_steward *steward);
+
 /** Finish what was asked for, then end the thread and free. */
 void mr_steward_stop(struct mr_steward *steward);
 

@@ -11,6 +11,7 @@ struct mr_steward {
     _Atomic uint64_t memory_bytes; /* extents and slots together */
     struct mr_steward_job *later; /* ring: what takes long, in the order it was asked for */
     uint32_t later_first, later_count, later_capacity; /* capacity: a power of two, or 0 */
+    _Atomic uint32_t plain_extents; /* made of ordinary pages though the node has hugepages */
     bool said_budget, said_memory, said_space; /* each once */
 };
 

@@ -343,11 +343,20 @@ class Hugepages:
     """Reserve some and mount a hugetlbfs; Cases.run() gives both back when the case is over."""
     all = []
 
-    def __init__(self, pages):
+    def __init__(self, pages, overcommit=True):
+        """@param overcommit False: the pool does not grow by itself while the case runs (the kernel may be set to let it)"""
         Hugepages.all.append(self)
+        self.mount = self.before = self.overcommit = None
+        before = read_text(HUGE + "nr_overcommit_hugepages")
+        if not overcommit and before.strip() not in ("", "0"):
+            try:
+                with open(HUGE + "nr_overcommit_hugepages", "w") as f:
+                    f.write("0")
+            except OSError as error:
+                raise Skip("cannot keep the pool from growing: %s" % error)
+            self.overcommit = before
         self.before = int(read_text(HUGE + "nr_hugepages") or 0)
         free = int(read_text(HUGE + "free_hugepages") or 0)
-        self.mount = None
         if free < pages:
             try:
                 with open(HUGE + "nr_hugepages", "w") as f:
@@ -373,6 +382,10 @@ class Hugepages:
             with open(HUGE + "nr_hugepages", "w") as f:
                 f.write(str(self.before))
         self.before = None
+        if self.overcommit is not None:
+            with open(HUGE + "nr_overcommit_hugepages", "w") as f:
+                f.write(self.overcommit)
+            self.overcommit = None
         if self in Hugepages.all:
             Hugepages.all.remove(self)
 

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Memory that the steward makes for logs: what it is made of, and what is said of it. */
+#include "dataplane/steward/steward.h"
+#include "tests/support/unit.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "shm/base/logging.h"
+
+#define EXTENT_BYTES (1u << 20)
+#define SLOT_BYTES   (32u << 10)
+
+static struct {
+    struct mr_memory memory;
+    struct mr_bell bell, reactor_bell;
+    struct mr_mailbox jobs, answers, notices;
+    struct mr_steward *steward;
+    struct mr_topic *topic;
+    char said[80]; /* file that stderr goes to */
+    int stderr_fd;
+} world;
+
+static int setup(void **state)
+{
+    static const struct mr_topic_config topic_config = {.segment_bytes = 1 << 20};
+    static const struct mr_uuid id = {.bytes = {7}};
+    struct millrace_error err;
+    memset(&world, 0, sizeof world);
+    snprintf(world.memory.plain_folder, sizeof world.memory.plain_folder, "/dev/shm/mr_steward_XXXXXX");
+    assert_non_null(mkdtemp(world.memory.plain_folder));
+    snprintf(world.said, sizeof world.said, "%.40s.said", world.memory.plain_folder);
+    assert_int_equal(mr_bell_init(&world.bell, &err) | mr_bell_init(&world.reactor_bell, &err), 0);
+    assert_int_equal(mr_mailbox_init(&world.jobs, sizeof(struct mr_steward_job), 64, &world.bell, &err), 0);
+    assert_int_equal(mr_mailbox_init(&world.answers, sizeof(struct mr_log_event), 64, &world.reactor_bell, &err), 0);
+    assert_int_equal(mr_mailbox_init(&world.notices, sizeof(struct mr_steward_notice), 64, &world.reactor_bell, &err), 0);
+    world.topic = mr_topic_new("t", &id, 1, &topic_config);
+    assert_non_null(world.topic);
+    world.topic->slot_bytes = SLOT_BYTES;
+    world.topic->extent_bytes = EXTENT_BYTES;
+    struct mr_steward_options options = {.memory = &world.memory, .memory_bytes_max = 64 * EXTENT_BYTES, .reactor_count = 1, .jobs = &world.jobs,
+                                         .answers = &world.answers, .notices = &world.notices, .bell = &world.bell, .cpu_of_reactor = {-1}};
+    assert_int_equal(mr_steward_start(&world.steward, &options, &err), 0);
+    mr_logging_init("test", MR_LOGGING_INFO, MR_LOGGING_TEXT);
+    fflush(stderr);
+    world.stderr_fd = dup(STDERR_FILENO);
+    assert_non_null(freopen(world.said, "w", stderr));
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct mr_steward_notice notice;
+    char command[400];
+    while (mr_mailbox_receive(&world.notices, &notice))
+        close(notice.read_fd);
+    fflush(stderr);
+    dup2(world.stderr_fd, STDERR_FILENO);
+    close(world.stderr_fd);
+    mr_mailbox_release(&world.jobs);
+    mr_mailbox_release(&world.answers);
+    mr_mailbox_release(&world.notices);
+    mr_bell_release(&world.bell);
+    mr_bell_release(&world.reactor_bell);
+    free(world.topic->partitions);
+    free(world.topic->slots.piece);
+    free(world.topic->slots.free);
+    free(world.topic);
+    snprintf(command, sizeof command, "rm -rf '%s' '%s'", world.memory.plain_folder, world.said);
+    return system(command);
+}
+
+static struct mr_log_live_extent want(bool slot)
+{
+    struct mr_steward_job job = {.action = {.kind = MR_LOG_ACTION_WANT_EXTENT, .slot = slot}, .partition = &world.topic->partitions[0]};
+    struct mr_log_event event;
+    assert_true(mr_mailbox_send(&world.jobs, &job));
+    mr_bell_ring(&world.bell);
+    for (uint32_t i = 0; i < 5000; i++, usleep(1000))
+        if (mr_mailbox_receive(&world.answers, &event))
+            return event.extent;
+    fail_msg("the steward did not answer");
+    return (struct mr_log_live_extent){0};
+}
+
+static void said(char *text, size_t bytes)
+{
+    FILE *f = fopen(world.said, "r");
+    assert_non_null(f);
+    text[fread(text, 1, bytes - 1, f)] = '\0';
+    fclose(f);
+}
+
+static uint32_t count_of(const char *text, const char *what)
+{
+    uint32_t count = 0;
+    for (; (text = strstr(text, what)) != NULL; text++)
+        count++;
+    return count;
+}
+
+static void an_extent_without_hugepages_is_said_once_and_counted(void **state)
+{
+    char text[4000];
+    snprintf(world.memory.huge_folder, sizeof world.memory.huge_folder, "%.100s/none", world.memory.plain_folder); /* never any page there */
+    for (uint32_t i = 0; i < 3; i++)
+        assert_non_null(want(false).memory);
+    assert_int_equal(mr_steward_plain_extents(world.steward), 3);
+    mr_steward_stop(world.steward);
+    said(text, sizeof text);
+    assert_int_equal(count_of(text, "hugepages ran out"), 1);
+    assert_non_null(strstr(text, "'t' (1024 KiB) lies on ordinary pages"));
+    assert_non_null(strstr(text, "run: hugeadm --pool-pages-min 2MB:"));
+    assert_non_null(strstr(text, "millrace.memory.bytes"));
+    assert_non_null(strstr(text, "3 extents were made of ordinary pages"));
+}
+
+static void a_node_without_hugepages_says_nothing_of_single_extents(void **state)
+{
+    char text[4000];
+    assert_non_null(want(false).memory);
+    assert_int_equal(mr_steward_plain_extents(world.steward), 0);
+    mr_steward_stop(world.steward);
+    said(text, sizeof text);
+    assert_int_equal(count_of(text, "ordinary pages"), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(an_extent_without_hugepages_is_said_once_and_counted, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_node_without_hugepages_says_nothing_of_single_extents, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
