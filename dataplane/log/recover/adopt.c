@@ -247,8 +247,7 @@ int mr_adopt_partition(const struct mr_head_partition *head, const struct mr_uui
     if (recovered->durable_offset > adopt.log_end || recovered->log_start > adopt.log_end)
         return mr_err(err, EBADMSG, "partition %u: the head's offsets contradict each other: start %" PRIu64 ", durable %" PRIu64 ", end %" PRIu64,
                       partition, recovered->log_start, recovered->durable_offset, adopt.log_end);
-    if (mr_load_relaxed(&shared->state) == MR_PARTITION_OFFLINE)
-        return mr_err(err, EBADMSG, "partition %u was offline", partition);
+    /* Also of a directory that went offline (D3): its memory is as it was, and what no completed write vouches for is written anew. */
     if (extent_count == 0) /* all that there is was brought to disk, or there is nothing */
         return adopt.log_end == 0 ? 0 : mr_err(err, EBADMSG, "partition %u has no extent in memory", partition);
 

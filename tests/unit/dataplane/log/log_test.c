@@ -656,6 +656,44 @@ static void a_failed_write_is_final(void **state)
     log_world_close(w);
 }
 
+/* D3: what the disk refused is still in memory. Readers go on there, and the next daemon takes it over and writes it anew. */
+static void what_a_failed_disk_did_not_take_is_adopted(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.durability = MR_DURABILITY_LEADER;
+    struct log_world *w = open_world(&options);
+    struct millrace_error err;
+
+    append(w, 0, 3, 100);
+    assert_true(log_world_settle(w, 1000));
+    uint64_t durable = log_world_durable(w, 0);
+    append(w, 0, 5, 700);
+    mr_sim_disk_fail(w->machine, MR_SIM_DISK_BURST_WRITE, 1, EIO, false);
+    for (uint32_t i = 0; i < 200; i++)
+        log_world_step(w);
+    uint64_t end = log_world_end(w, 0);
+    assert_true(w->offline[0]);
+    assert_int_equal(log_world_durable(w, 0), durable);
+    assert_true(end > durable);
+    assert_int_equal(mr_load_relaxed(&w->partition[0].head->visible), end);
+    assert_int_equal(log_world_check_memory(w, 0), 0); /* all of it can be read */
+
+    log_world_kill(w);
+    assert_int_equal(log_world_start(w, &err), 0);
+    assert_true(w->partition[0].was_adopted);
+    assert_false(w->partition[0].is_offline);
+    assert_int_equal(log_world_end(w, 0), end);
+    assert_int_equal(mr_load_relaxed(&w->partition[0].head->state), MR_PARTITION_ONLINE);
+    append(w, 0, 2, 100);
+    assert_true(log_world_settle(w, 2000));
+    assert_int_equal(log_world_durable(w, 0), end + 2);
+    log_world_power_cut(w); /* it is on the disk now */
+    assert_int_equal(log_world_start(w, &err), 0);
+    assert_int_equal(log_world_end(w, 0), end + 2);
+    log_world_close(w);
+}
+
 static void without_disk_space_produce_is_refused_and_comes_back(void **state)
 {
     struct log_world_options options;
@@ -865,6 +903,7 @@ int main(void)
         cmocka_unit_test(what_only_the_sidecar_holds_in_the_journal_is_logged_again),
         cmocka_unit_test(extents_are_checked_each_by_itself),
         cmocka_unit_test(a_failed_write_is_final),
+        cmocka_unit_test(what_a_failed_disk_did_not_take_is_adopted),
         cmocka_unit_test(without_disk_space_produce_is_refused_and_comes_back),
         cmocka_unit_test(a_stream_asks_for_more_room_at_a_time_and_a_slow_one_does_not),
         cmocka_unit_test(segments_roll_close_and_are_retained),
