@@ -280,6 +280,66 @@ int mr_memory_adopt(struct mr_memory *memory, const char *name, bool huge, uint6
     return rc == 0 ? 0 : mr_err(err, -rc, "cannot adopt '%s': %s", path, strerror(-rc));
 }
 
+static int map_sparse(const struct mr_memory *memory, const char *name, int flags, uint64_t bytes, struct mr_memory_file *file,
+                      struct millrace_error *err)
+{
+    char path[MR_MEMORY_PATH_MAX * 2];
+    struct stat st;
+    memset(file, 0, sizeof *file);
+    file->read_fd = -1;
+    file_path(memory, name, false, path, sizeof path);
+    int fd = open(path, O_RDWR | O_CLOEXEC | flags, 0600);
+    if (fd < 0)
+        return mr_err(err, errno, "cannot open '%s': %s", path, strerror(errno));
+    int rc = (bytes > 0 && ftruncate(fd, (off_t)bytes) != 0) || fstat(fd, &st) != 0 ? -errno : 0;
+    if (rc == 0 && st.st_size > 0) {
+        file->base = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (file->base == MAP_FAILED) {
+            file->base = NULL;
+            rc = -errno;
+        }
+        file->bytes = (uint64_t)st.st_size;
+    }
+    close(fd);
+    return rc == 0 ? 0 : mr_err(err, -rc, "cannot map '%s': %s", path, strerror(-rc));
+}
+
+int mr_memory_create_sparse(struct mr_memory *memory, const char *name, uint64_t bytes, struct mr_memory_file *file, struct millrace_error *err)
+{
+    mr_memory_unlink(memory, name, false);
+    return map_sparse(memory, name, O_CREAT | O_EXCL, bytes, file, err);
+}
+
+int mr_memory_adopt_sparse(struct mr_memory *memory, const char *name, struct mr_memory_file *file, struct millrace_error *err)
+{
+    return map_sparse(memory, name, 0, 0, file, err);
+}
+
+int mr_memory_back(struct mr_memory *memory, const char *name, uint64_t from, uint64_t bytes, void *at, struct millrace_error *err)
+{
+    char path[MR_MEMORY_PATH_MAX * 2];
+    file_path(memory, name, false, path, sizeof path);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return mr_err(err, errno, "cannot open '%s': %s", path, strerror(errno));
+    int rc = back(fd, from, bytes, NULL);
+    close(fd);
+    if (rc != 0)
+        return mr_err(err, -rc, "cannot back %llu KiB of '%s': %s; enlarge /dev/shm or lower millrace.memory.bytes",
+                      (unsigned long long)(bytes >> 10), path, strerror(-rc));
+    if (at != NULL)
+        populate(at, bytes);
+    return 0;
+}
+
+int mr_memory_rename(struct mr_memory *memory, const char *from, const char *to, struct millrace_error *err)
+{
+    char path[MR_MEMORY_PATH_MAX * 2], new_path[MR_MEMORY_PATH_MAX * 2];
+    file_path(memory, from, false, path, sizeof path);
+    file_path(memory, to, false, new_path, sizeof new_path);
+    return rename(path, new_path) == 0 ? 0 : mr_err(err, errno, "cannot rename '%s' to '%s': %s", path, new_path, strerror(errno));
+}
+
 int mr_memory_grow(struct mr_memory *memory, const char *name, uint64_t from, uint64_t bytes, void **piece, struct millrace_error *err)
 {
     char path[MR_MEMORY_PATH_MAX * 2];

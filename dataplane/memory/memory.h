@@ -67,6 +67,22 @@ void mr_memory_more_huge(uint64_t wanted_bytes, char *text, size_t text_bytes);
 int mr_memory_adopt(struct mr_memory *memory, const char *name, bool huge, uint64_t bytes_min, bool touch, struct mr_memory_file *file,
                     struct millrace_error *err) MR_MUST_USE;
 
+/**
+ * A new file of ordinary pages without any yet, mapped whole; each part is backed by mr_memory_back() before it is used. An older file of
+ * this name is gone. @return 0; -ENOSPC, -ENOMEM with a message
+ */
+int mr_memory_create_sparse(struct mr_memory *memory, const char *name, uint64_t bytes, struct mr_memory_file *file,
+                            struct millrace_error *err) MR_MUST_USE;
+
+/** Map a sparse file that a dead daemon left, whole, as it is. @return 0; -ENOENT; -ENOMEM */
+int mr_memory_adopt_sparse(struct mr_memory *memory, const char *name, struct mr_memory_file *file, struct millrace_error *err) MR_MUST_USE;
+
+/** Back a part of a file of ordinary pages. @param at where the part is mapped: touched; NULL: not */
+int mr_memory_back(struct mr_memory *memory, const char *name, uint64_t from, uint64_t bytes, void *at, struct millrace_error *err) MR_MUST_USE;
+
+/** Give a file of ordinary pages another name, in place of the file that has it. @return 0; -errno with a message */
+int mr_memory_rename(struct mr_memory *memory, const char *from, const char *to, struct millrace_error *err) MR_MUST_USE;
+
 /** A read-only descriptor of one of these files, by path. @return it, or -errno */
 int mr_memory_open_reader(const char *path, struct millrace_error *err) MR_MUST_USE;
 

@@ -213,6 +213,41 @@ static int find_topic(struct mr_start *start, struct mr_start_topic *slot, struc
     return 0;
 }
 
+/* The tails that lie in slots end here: the next append goes on in new memory. */
+static void seal_slot_tails(void *context)
+{
+    struct mr_start_topic *slot = context;
+    for (uint32_t p = 0; p < slot->topic->partition_count; p++) {
+        const struct mr_log_recovered *recovered = slot->recovered[p];
+        if (!slot->adopted[p] || recovered->segment_count == 0)
+            continue;
+        const struct mr_log_segment *last = &recovered->segments[recovered->segment_count - 1];
+        uint32_t tail = recovered->extent_count - 1; /* what comes behind it holds nothing */
+        while (tail > 0 && recovered->extents[tail].memory->base_offset >= recovered->next_offset)
+            tail--;
+        struct mr_extent_header *h = recovered->extents[tail].memory;
+        if (recovered->extents[tail].slot && mr_load_relaxed(&h->sealed_end) == 0)
+            mr_store_release(&h->sealed_end, last->bytes); /* S */
+    }
+}
+
+static int settle_slots(struct mr_start *start, struct mr_start_topic *slot, struct mr_memory *memory, struct millrace_error *err)
+{
+    uint32_t count = 0, room = 0;
+    for (uint32_t p = 0; p < slot->topic->partition_count; p++)
+        room += slot->adopted[p] ? slot->recovered[p]->extent_count : 0;
+    struct mr_log_live_extent **live = calloc(room + 1u, sizeof *live);
+    if (live == NULL)
+        return mr_err(err, ENOMEM, "no memory for the slots of topic '%s'", slot->topic->name);
+    for (uint32_t p = 0; p < slot->topic->partition_count; p++)
+        for (uint32_t i = 0; slot->adopted[p] && i < slot->recovered[p]->extent_count; i++)
+            if (slot->recovered[p]->extents[i].slot)
+                live[count++] = (struct mr_log_live_extent *)(uintptr_t)&slot->recovered[p]->extents[i]; /* the array is ours */
+    int rc = mr_steward_slots_settle(memory, slot->topic, live, count, seal_slot_tails, slot, &start->memory_bytes, err);
+    free(live);
+    return rc;
+}
+
 struct sweep {
     struct mr_registry *registry;
     struct mr_memory *memory;
@@ -272,6 +307,8 @@ int mr_start_find(struct mr_start *start, struct mr_registry *registry, struct m
     adopting_count = 0;
     for (index = 0; index < start->topic_count && rc == 0; index++) {
         rc = find_topic(start, &start->topics[index], &adopting[adopting_count], memory, disk, config, err);
+        if (rc == 0 && start->topics[index].topic->head != NULL)
+            rc = settle_slots(start, &start->topics[index], memory, err);
         adopting_count += start->topics[index].topic->head != NULL ? start->topics[index].topic->partition_count : 0;
     }
     free(adopting);

@@ -71,7 +71,17 @@ void mr_partition_path(const struct mr_node_config *config, const struct mr_topi
 /** A new topic's slot file has its first piece, all free. @return 0; -ENOMEM. Before the steward knows the topic. */
 int mr_steward_slots_begin(struct mr_topic *topic, void *piece) MR_MUST_USE;
 
-/** Map the pieces of an adopted slot file; all slots are in use until told otherwise: an adopted slot file is never reused. */
+/** Map the pieces of a slot file that a dead daemon left; then mr_steward_slots_settle(). @return 0; -ENOENT; -ENOMEM */
 int mr_steward_slots_adopt(struct mr_memory *memory, struct mr_topic *topic, struct millrace_error *err) MR_MUST_USE;
+
+/**
+ * The topic's partitions are adopted or not: which slots are free, and, when more are lost than are in use, a new file for the live ones.
+ * @param live       extents in slots; their `memory` is changed when they move, and then they are no longer `adopted`
+ * @param seal       called before they move: seals what is the tail of a partition, since readers of the old file will see nothing behind it
+ * @param used_bytes added to: what the file keeps in use
+ * @return 0; -ENOMEM
+ */
+int mr_steward_slots_settle(struct mr_memory *memory, struct mr_topic *topic, struct mr_log_live_extent *const *live, uint32_t live_count,
+                            void (*seal)(void *context), void *context, uint64_t *used_bytes, struct millrace_error *err) MR_MUST_USE;
 
 #endif

@@ -24,6 +24,14 @@ void steward_notify(struct mr_steward *steward, const struct mr_steward_notice *
 void steward_make_extent(struct mr_steward *steward, struct mr_topic_partition *partition, bool slot);
 void steward_take_extent(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_live_extent *extent);
 
+void steward_say_memory(struct mr_steward *steward, const struct millrace_error *err);
+void steward_refuse(struct mr_steward *steward, struct mr_topic_partition *partition, bool slot);
+void steward_grant(struct mr_steward *steward, struct mr_topic_partition *partition, void *memory, uint32_t file_id, uint64_t bytes, bool slot);
+
+/* slots.c */
+void steward_make_slot(struct mr_steward *steward, struct mr_topic_partition *partition);
+void steward_take_slot(struct mr_topic *topic, const struct mr_log_live_extent *extent);
+
 /* segments.c */
 void steward_make_segment(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action);
 void steward_allocate_segment(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action);

@@ -173,7 +173,8 @@ static int enter(struct millrace_consumer *consumer, struct mr_reader *reader, u
         const struct mr_extent_header *extent = (const struct mr_extent_header *)(const void *)base;
         if (base == NULL)
             rc = -EAGAIN;
-        else if (mr_load_acquire(&extent->sequence) == sequence)
+        else if (mr_load_acquire(&extent->sequence) == sequence && extent->partition == reader->partition)
+            /* Of another partition: our mapping is of a slot file that a new daemon has replaced. Attaching again brings the new one. */
             rc = is_sane(extent, bytes) ? 0 : -EBADMSG;
         *found = extent;
         reader->held[slot] = extent;
