@@ -279,7 +279,7 @@ static bool build(struct log_directory *d)
     if (journal_bytes < (reclaim_only ? MR_BLOCK_BYTES : d->image_bytes_min) || staging_bytes < d->image_bytes_min)
         return false;
     /* Half of the staging memory at most: the next commit is built while this one is written. */
-    uint64_t image_max = mr_min_u64(mr_min_u64(journal_bytes, staging_bytes), IMAGE_BYTES_MAX);
+    uint64_t image_max = mr_min_u64(staging_bytes, IMAGE_BYTES_MAX);
     image_max = mr_min_u64(image_max, mr_max_u64(log_block(d->journal.staging_bytes / 2), d->image_bytes_min));
     struct log_builder b = {
         .directory = d,
@@ -287,6 +287,7 @@ static bool build(struct log_directory *d)
         .image = d->journal.staging + begin % d->journal.staging_bytes,
         .image_bytes = sizeof(struct mr_journal_commit),
         .image_max = image_max,
+        .journal_max = mr_min_u64(journal_bytes, IMAGE_BYTES_MAX),
     };
     c->number = d->commit_next;
     c->lsn = lsn;

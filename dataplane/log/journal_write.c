@@ -40,10 +40,11 @@ static uint8_t *copy_stream(const struct mr_partition *p, const struct log_segme
     return out;
 }
 
-static uint64_t image_room(const struct log_builder *b)
+/* Is there room for so many bytes of entries, and for copies? The entries go to the journal, the copies do not: they only lie behind them. */
+static bool has_room(const struct log_builder *b, uint64_t entry_bytes, uint64_t copies)
 {
-    uint64_t taken = mr_align_up(b->image_bytes, MR_BLOCK_BYTES) + (uint64_t)b->copy_count * MR_BLOCK_BYTES;
-    return b->image_max > taken ? b->image_max - taken + (mr_align_up(b->image_bytes, MR_BLOCK_BYTES) - b->image_bytes) : 0;
+    uint64_t bytes = mr_align_up(b->image_bytes + entry_bytes, MR_BLOCK_BYTES);
+    return bytes <= b->journal_max && bytes + (b->copy_count + copies) * MR_BLOCK_BYTES <= b->image_max;
 }
 
 static bool has_part(const struct log_builder *b)
@@ -210,7 +211,7 @@ static enum log_plan plan_large(struct log_builder *b, struct mr_partition *p, s
     data_placed = mr_max_u64(data_placed, s->data.placing);
     side_placed = mr_max_u64(side_placed, s->side.placing);
     uint64_t copies = target.whole && !s->rolled ? 2 : 0;
-    if (mr_journal_entry_bytes(target.to.data - data_placed, target.to.side - side_placed) + copies * MR_BLOCK_BYTES > image_room(b))
+    if (!has_room(b, mr_journal_entry_bytes(target.to.data - data_placed, target.to.side - side_placed), copies))
         return LOG_PLAN_FULL;
     put_writes(b, p, s, false, s->data.placing, data_placed);
     put_writes(b, p, s, true, s->side.placing, side_placed);
@@ -266,7 +267,7 @@ static enum log_plan plan_small(struct log_builder *b, struct mr_partition *p, s
     }
     if (guard_only && d->live_bytes + bytes > (relog ? d->live_bytes_max : d->guard_bytes_max))
         return LOG_PLAN_LATER; /* nothing of it is in the journal alone; a relog leaves its mark */
-    if (bytes > image_room(b))
+    if (!has_room(b, bytes, 0))
         return LOG_PLAN_FULL;
     put_entry(b, p, s, data_from, data_to, side_from, side_to);
     if (relog)
@@ -303,6 +304,10 @@ static enum log_plan plan_segment(struct log_builder *b, struct mr_partition *p,
         return LOG_PLAN_DONE;
     if (!has_part(b))
         return LOG_PLAN_FULL;
+    /* The floor moves over what has nothing in the journal alone by a mark, of which a block holds dozens. To bring it in place takes copies of
+     * tail blocks, of which a commit may hold one or two: the journal could fill up with such commits before the tail has moved a lap. */
+    if (relog && !needs_journal(s))
+        return dirty ? LOG_PLAN_LATER : LOG_PLAN_DONE;
     bool may_place = !partial && !is_guarded(d, s) && s->file >= 0;
     uint64_t waiting = s->data.end - log_block(s->data.placing) + s->side.end - log_block(s->side.placing);
     bool pressed = d->live_bytes + mr_journal_entry_bytes(waiting, 0) > d->live_bytes_max;
@@ -350,7 +355,7 @@ enum log_plan mr_log_plan_partition(struct log_builder *b, struct mr_partition *
     bool says = p->mark_due || p->log_start_next > p->log_start_logged || relog;
     if (b->entry_count == entries && says && plan != LOG_PLAN_FULL) {
         struct log_segment *s = p->tail;
-        if (ENTRY_BYTES_MIN > image_room(b) || !has_part(b))
+        if (!has_room(b, ENTRY_BYTES_MIN, 0) || !has_part(b))
             return LOG_PLAN_FULL;
         if (s == NULL) { /* an empty log: its start is all there is to say */
             struct log_segment none = {.base_offset = p->end_offset};

@@ -405,7 +405,8 @@ struct log_builder {
     struct log_directory *directory;
     struct log_commit *commit;
     uint8_t *image;
-    uint64_t image_bytes, image_max; /* used; room, of which the copies below take whole blocks at the end */
+    uint64_t image_bytes, image_max; /* used; staging memory, of which the copies below take whole blocks at the end */
+    uint64_t journal_max;            /* of the image without the copies */
     uint32_t entry_count;
     uint64_t inplace_bytes;
     uint32_t copy_count; /* blocks that are copied behind the image, because appends go on in them */
