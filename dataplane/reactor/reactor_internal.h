@@ -6,7 +6,7 @@
 
 #include "dataplane/reactor/reactor.h"
 
-#define MR_DRAIN_FRAMES   128u   /* one busy session cannot hold the reactor */
+#define MR_DRAIN_FRAMES   128u   /* and MR_RING_PEEK_BYTES: one busy session cannot hold the reactor */
 #define MR_GROUPS         4096u  /* drains of a ring whose acks are outstanding; beyond, the ring waits */
 #define MR_ACKS           65536u /* per reactor */
 #define MR_ACKS_PER_RING  16384u /* while half of them are free; beyond that a ring has its share */
