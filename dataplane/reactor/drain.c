@@ -324,14 +324,12 @@ static MR_HOT int follow(const struct mr_reactor *reactor, const struct mr_ring_
     return index;
 }
 
-static bool has_room(struct mr_reactor *reactor, const struct mr_ring_session *ring)
+static bool has_room(const struct mr_ring_session *ring)
 {
     /* A client that does not poll its completions stops itself: what it has room for is never more than what was outstanding when they were full. */
     if (ring->backlog_first != NULL || ring->group_next - ring->group_first >= MR_GROUPS)
         return false;
-    /* Every frame may need one ack of its own. */
-    uint32_t acks_max = reactor->ack_free_count > MR_ACKS / 2 ? MR_ACKS_PER_RING : MR_ACKS_SHARE;
-    return ring->acks_outstanding + MR_DRAIN_FRAMES <= acks_max && reactor->ack_free_count >= MR_DRAIN_FRAMES;
+    return ring->acks_outstanding + MR_DRAIN_FRAMES <= ring->acks_max; /* every frame may need one of its own */
 }
 
 /* A frame waits for memory. @return true when its partition could not take one for too long: it is refused, so that others move on; those
@@ -367,7 +365,7 @@ MR_HOT bool reactor_drain(struct mr_reactor *reactor, struct mr_ring_session *ri
         return any;
     if (mr_ring_is_empty(&ring->ring))
         return any;
-    ring->starved = !has_room(reactor, ring);
+    ring->starved = !has_room(ring);
     if (mr_unlikely(ring->starved))
         return any;
     int count = mr_ring_peek(&ring->ring, frames, MR_DRAIN_FRAMES);

@@ -17,7 +17,8 @@
 #define SLOT_BYTES   (32u << 10)
 #define REPLIES      8u /* few, so that they are full */
 #define PARTITIONS   2u
-#define RINGS_MAX    8u
+#define RINGS_MAX    48u
+#define SILENT       7u /* clients that do not poll, where a few will do */
 
 static struct {
     char root[64];
@@ -274,11 +275,11 @@ static int stop(void **state)
     return system(command);
 }
 
-static struct test_ring *open_ring(uint32_t r, uint8_t acks)
+static struct test_ring *open_ring_of(uint32_t r, uint8_t acks, uint32_t submission_bytes)
 {
     static struct mr_handle *tables[RINGS_MAX][PARTITIONS];
     struct test_ring *ring = &rings[r];
-    struct mr_ring_shape shape = {.completion_count = 64, .submission_bytes = 1u << 20};
+    struct mr_ring_shape shape = {.completion_count = 64, .submission_bytes = submission_bytes};
     ring->memory = aligned_alloc(4096, mr_ring_bytes(shape));
     memset(ring->memory, 0, mr_ring_bytes(shape));
     ring->doorbell = eventfd(0, EFD_NONBLOCK);
@@ -295,6 +296,11 @@ static struct test_ring *open_ring(uint32_t r, uint8_t acks)
     send_message((struct mr_reactor_message){.kind = MR_REACTOR_SET_HANDLES, .ring = ring->session, .handles = tables[r], .handle_count = PARTITIONS});
     (void)await(MR_REACTOR_SET_HANDLES);
     return ring;
+}
+
+static struct test_ring *open_ring(uint32_t r, uint8_t acks)
+{
+    return open_ring_of(r, acks, 1u << 20);
 }
 
 static void hurry(struct test_ring *ring)
@@ -434,15 +440,15 @@ static void silent_clients_leave_acks_to_others(void **state)
 {
     uint32_t refused;
     int32_t error = 0;
-    for (uint32_t r = 0; r + 1 < RINGS_MAX; r++) /* seven that never poll, each with as much as its ring takes */
+    for (uint32_t r = 0; r < SILENT; r++) /* seven that never poll, each with as much as its ring takes */
         (void)open_ring(r, MR_DURABILITY_DISK);
     for (uint32_t i = 0; i < 32000; i++)
-        for (uint32_t r = 0; r + 1 < RINGS_MAX; r++) {
+        for (uint32_t r = 0; r < SILENT; r++) {
             (void)commit(&rings[r], i % PARTITIONS);
             if (i % 256 == 0)
                 steward_once();
         }
-    struct test_ring *honest = open_ring(RINGS_MAX - 1, MR_DURABILITY_DISK);
+    struct test_ring *honest = open_ring(SILENT, MR_DURABILITY_DISK);
     for (uint32_t i = 0; i < 100; i++) {
         assert_true(commit(honest, i % PARTITIONS));
         assert_true(answered_within(honest, 1, &refused, &error) >= 0);
@@ -452,6 +458,32 @@ static void silent_clients_leave_acks_to_others(void **state)
     /* And when one of them looks at last, all is there. */
     assert_true(answered_within(&rings[0], (uint32_t)(rings[0].sequence[0] + rings[0].sequence[1]), &refused, &error) >= 0);
     assert_int_equal(refused, 0);
+}
+
+/* Each keeps an ack for each frame that its ring holds, and there are more of them than any reserve that they could share. */
+static void acks_that_are_kept_starve_nobody(void **state)
+{
+    uint32_t refused;
+    int32_t error = 0;
+    slow.holds = true;
+    for (uint32_t r = 0; r + 1 < RINGS_MAX; r++) {
+        struct test_ring *ring = open_ring_of(r, MR_DURABILITY_DISK, 256u << 10);
+        for (uint32_t i = 0; i < 8000 && commit(ring, 0); i++)
+            ring->sequence[0] = 0; /* duplicates of one record that waits for the disk */
+        steward_once();
+    }
+    struct test_ring *honest = open_ring(RINGS_MAX - 1, MR_DURABILITY_LEADER);
+    for (uint32_t i = 0; i < 100; i++) {
+        assert_true(commit(honest, i % PARTITIONS));
+        assert_in_range(answered_within(honest, 1, &refused, &error), 0, 2000);
+        assert_int_equal(refused, 0);
+    }
+    slow.holds = false; /* now they wait for room in completion rings, and nobody polls these */
+    for (uint32_t i = 0; i < 100; i++) {
+        assert_true(commit(honest, i % PARTITIONS));
+        assert_in_range(answered_within(honest, 1, &refused, &error), 0, 2000);
+        usleep(1000);
+    }
 }
 
 static void acks_time_out_while_the_reactor_sleeps(void **state)
@@ -627,6 +659,7 @@ int main(void)
         T(completion_index_from_the_future_poisons, start_leader),
         T(cold_ring_is_heard_while_another_keeps_the_reactor_busy, start_leader),
         T(silent_clients_leave_acks_to_others, start_disk_asleep),
+        T(acks_that_are_kept_starve_nobody, start_disk_asleep),
         T(acks_time_out_while_the_reactor_sleeps, start_impatient),
         T(frames_without_memory_fail_together, start_impatient),
         T(ring_of_a_dead_client_comes_back_when_its_last_ack_settles, start_impatient),
