@@ -63,7 +63,8 @@ static void refuse(struct mr_reactor *reactor, struct mr_handle *handle, uint64_
     reactor_answer(reactor, handle->ring, &ack);
 }
 
-/* The frames behind one that found no space find none either: they are refused with it, not sent back one by one to be refused later. */
+/* The frames behind one that found no space find none either: they are refused with it, not sent back one by one to be refused later.
+ * Those behind one that was too large may be small: they are judged one by one (refuse_for_good()). */
 static MR_COLD void note_no_space(struct mr_reactor *reactor, struct mr_handle *handle, uint64_t sequence)
 {
     handle->refused_next = sequence + 1;
@@ -73,6 +74,25 @@ static MR_COLD void note_no_space(struct mr_reactor *reactor, struct mr_handle *
 static bool follows_refused(const struct mr_reactor *reactor, const struct mr_handle *handle, uint64_t sequence)
 {
     return handle->refused_ns != 0 && sequence == handle->refused_next && reactor->now_ns - handle->refused_ns < MR_REFUSED_NS;
+}
+
+/* A frame out of order that would be refused as well when its turn came is refused now: else each one behind a refusal would cost a round
+ * through its client, in which all others are sent again. It was never appended: the log takes nothing but the next number. */
+static MR_COLD bool refuse_for_good(struct mr_reactor *reactor, struct mr_handle *handle, const struct mr_ring_frame *frame, uint32_t body_bytes,
+                                    uint32_t group)
+{
+    int rc = mr_partition_refuses(handle->partition->log, (uint64_t)body_bytes + RECORD_OVERHEAD_MAX);
+    int32_t error = rc == -EMSGSIZE ? MR_COMPLETION_TOO_LARGE : MR_COMPLETION_OFFLINE;
+
+    if (rc == 0) {
+        if (!follows_refused(reactor, handle, frame->sequence))
+            return false;
+        error = MR_COMPLETION_NO_SPACE;
+    }
+    if (handle->refused_next == frame->sequence)
+        handle->refused_next++;
+    refuse(reactor, handle, frame->sequence, error, 0, group);
+    return true;
 }
 
 /* First frame of a handle: find its producer in the partition. */
@@ -214,11 +234,8 @@ static MR_COLD enum take take_slow(struct mr_reactor *reactor, struct mr_handle 
     }
     if (handle->producer != NULL) {
         enum mr_sequence_verdict verdict = mr_producer_judge(handle->producer, frame->sequence);
-        if (verdict == MR_SEQUENCE_OUT_OF_ORDER && follows_refused(reactor, handle, frame->sequence)) {
-            handle->refused_next++;
-            refuse(reactor, handle, frame->sequence, MR_COMPLETION_NO_SPACE, 0, group);
+        if (verdict == MR_SEQUENCE_OUT_OF_ORDER && refuse_for_good(reactor, handle, frame, body_bytes, group))
             return TAKEN;
-        }
         if (verdict == MR_SEQUENCE_OUT_OF_ORDER) {
             reactor_count(&reactor->counters.out_of_order, 1);
             refuse(reactor, handle, frame->sequence, MR_COMPLETION_OUT_OF_ORDER, (uint64_t)mr_producer_next_sequence(handle->producer), group);
@@ -343,6 +360,7 @@ static MR_COLD bool give_up(struct mr_reactor *reactor, struct mr_ring_session *
         handle->stalled_ns = reactor->now_ns;
     if (reactor->now_ns - handle->stalled_ns < reactor->options.delivery_timeout_ms * 1000000u)
         return false;
+    note_no_space(reactor, handle, frame->sequence);
     refuse(reactor, handle, frame->sequence, MR_COMPLETION_NO_SPACE, 0, group);
     return true;
 }

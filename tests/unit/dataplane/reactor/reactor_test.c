@@ -310,15 +310,20 @@ static void hurry(struct test_ring *ring)
         assert_int_equal(write(ring->doorbell, &one, sizeof one), sizeof one);
 }
 
-static bool commit(struct test_ring *ring, uint32_t partition)
+static bool commit_bytes(struct test_ring *ring, uint32_t partition, uint32_t bytes)
 {
-    uint8_t *frame = mr_ring_claim(&ring->end, mr_frame_word(32, MR_FRAME_VALUE, 0, partition), 0);
+    uint8_t *frame = mr_ring_claim(&ring->end, mr_frame_word(bytes, MR_FRAME_VALUE, 0, partition), 0);
     if (frame == NULL)
         return false;
     mr_ring_stage(frame, ring->sequence[partition]++);
-    mr_ring_publish(&ring->end, ring->end.tail - 32, ring->end.tail);
+    mr_ring_publish(&ring->end, ring->end.tail - bytes, ring->end.tail);
     hurry(ring);
     return true;
+}
+
+static bool commit(struct test_ring *ring, uint32_t partition)
+{
+    return commit_bytes(ring, partition, 32);
 }
 
 /* @return frames acked without error */
@@ -351,6 +356,28 @@ static int answered_within(struct test_ring *ring, uint32_t wanted, uint32_t *re
     }
     print_message("%u acked, %u refused (%d) of %u\n", acked, *refused, *error, wanted);
     return -1;
+}
+
+struct answers {
+    uint32_t of[MR_COMPLETION_DENIED + 1], all;
+};
+
+/* Take answers until so many frames have one. */
+static void await_answers(struct test_ring *ring, uint32_t wanted, struct answers *answers)
+{
+    struct mr_completion completion;
+    memset(answers, 0, sizeof *answers);
+    for (uint32_t i = 0; i < 50000 && answers->all < wanted; i++) {
+        steward_once();
+        while (mr_ring_poll(&ring->end, &completion)) {
+            answers->of[completion.error] += completion.count;
+            answers->all += completion.count;
+        }
+        mr_ring_heard(&ring->end);
+        mr_ring_producer_free(&ring->end, mr_ring_producer_released(&ring->end));
+        usleep(100);
+    }
+    assert_int_equal(answers->all, wanted);
 }
 
 static void close_ring(struct test_ring *ring)
@@ -521,6 +548,41 @@ static void frames_without_memory_fail_together(void **state)
     fail_msg("memory that came was not used");
 }
 
+static void frames_of_a_known_producer_without_memory_fail_together(void **state)
+{
+    struct test_ring *ring = open_ring(0, MR_DURABILITY_DISK);
+    struct answers answers;
+    assert_true(commit(ring, 0));
+    await_answers(ring, 1, &answers);
+    assert_int_equal(answers.of[MR_COMPLETION_OK], 1);
+    world.grants_memory = false;
+    for (uint32_t i = 0; i < 30; i++) /* until what was granted is full: none of these is small */
+        assert_true(commit_bytes(ring, 0, 10u << 10));
+    await_answers(ring, 30, &answers);
+    assert_true(answers.of[MR_COMPLETION_NO_SPACE] > 2);
+    assert_int_equal(answers.of[MR_COMPLETION_OUT_OF_ORDER], 0); /* each one a round through the client, and a time-out */
+}
+
+static void large_records_are_refused_in_one_round(void **state)
+{
+    struct test_ring *ring = open_ring(0, MR_DURABILITY_DISK);
+    struct answers answers;
+    assert_true(commit(ring, 0));
+    for (uint32_t i = 0; i < 20; i++) {
+        assert_true(commit_bytes(ring, 0, 20u << 10)); /* over max.message.bytes */
+        assert_true(commit(ring, 0));
+    }
+    await_answers(ring, 41, &answers);
+    assert_int_equal(answers.of[MR_COMPLETION_OK], 1);
+    assert_int_equal(answers.of[MR_COMPLETION_TOO_LARGE], 20);
+    assert_int_equal(answers.of[MR_COMPLETION_OUT_OF_ORDER], 20); /* those can be stored, under the numbers behind the first one */
+    ring->sequence[0] = 1;
+    for (uint32_t i = 0; i < 20; i++)
+        assert_true(commit(ring, 0));
+    await_answers(ring, 20, &answers);
+    assert_int_equal(answers.of[MR_COMPLETION_OK], 20);
+}
+
 static void ring_of_a_dead_client_comes_back_when_its_last_ack_settles(void **state)
 {
     struct test_ring *ring = open_ring(0, MR_DURABILITY_DISK);
@@ -662,6 +724,8 @@ int main(void)
         T(acks_that_are_kept_starve_nobody, start_disk_asleep),
         T(acks_time_out_while_the_reactor_sleeps, start_impatient),
         T(frames_without_memory_fail_together, start_impatient),
+        T(frames_of_a_known_producer_without_memory_fail_together, start_impatient),
+        T(large_records_are_refused_in_one_round, start_disk_asleep),
         T(ring_of_a_dead_client_comes_back_when_its_last_ack_settles, start_impatient),
         T(what_a_dead_client_committed_is_appended, start_disk_asleep),
         T(replies_do_not_wait_for_a_door_that_waits, start_leader),
