@@ -210,6 +210,17 @@ static inline bool goes_on(const struct mr_handle *handle, uint64_t sequence)
     return handle->producer == NULL || next_sequence(partition->writer) == ((uint32_t)sequence & INT32_MAX);
 }
 
+/* A duplicate in a partition that commits nothing more. */
+static MR_COLD void answer_offline(struct mr_topic_partition *partition, struct mr_ack *ack)
+{
+    uint64_t durable;
+
+    if (mr_partition_committed(partition->log, &durable) >= ack->end_offset)
+        return;
+    ack->error = MR_COMPLETION_TIMED_OUT;
+    ack->base_offset = -1;
+}
+
 static MR_COLD enum take take_slow(struct mr_reactor *reactor, struct mr_handle *handle, const struct mr_ring_frame *frame, uint32_t body_bytes,
                                    const struct mr_frame_record *record, uint32_t group)
 {
@@ -248,7 +259,9 @@ static MR_COLD enum take take_slow(struct mr_reactor *reactor, struct mr_handle 
             reactor_count(&reactor->counters.duplicates, 1);
             if (handle->acks > MR_DURABILITY_LEADER) {
                 ack.durability = partition->topic->config.durability;
-                if (reactor_ack_later(reactor, partition, &ack))
+                if (mr_partition_refuses(partition->log, 0) == -EIO)
+                    answer_offline(partition, &ack);
+                else if (reactor_ack_later(reactor, partition, &ack))
                     return TAKEN;
             }
             reactor_answer(reactor, handle->ring, &ack);

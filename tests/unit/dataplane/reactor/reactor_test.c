@@ -53,7 +53,7 @@ static struct {
     struct mr_disk disk;
     struct mr_disk_ops ops;
     struct mr_disk *below;
-    _Atomic bool holds;
+    _Atomic bool holds, fails;
 } slow;
 
 static uint32_t slow_submit(struct mr_disk *disk, const struct mr_disk_write *writes, uint32_t count)
@@ -63,7 +63,10 @@ static uint32_t slow_submit(struct mr_disk *disk, const struct mr_disk_write *wr
 
 static uint32_t slow_poll(struct mr_disk *disk, struct mr_disk_completion *completions, uint32_t max)
 {
-    return slow.holds ? 0 : mr_disk_poll(slow.below, completions, max);
+    uint32_t count = slow.holds ? 0 : mr_disk_poll(slow.below, completions, max);
+    for (uint32_t i = 0; i < count && slow.fails; i++)
+        completions[i].result = -EIO;
+    return count;
 }
 
 static int slow_wait_fd(struct mr_disk *disk)
@@ -81,7 +84,7 @@ static struct mr_disk *slow_open(struct mr_disk *below)
     slow.below = below;
     slow.ops = (struct mr_disk_ops){.submit = slow_submit, .poll = slow_poll, .wait_fd = slow_wait_fd, .release = slow_release};
     slow.disk = (struct mr_disk){.ops = &slow.ops, .name = "slow"};
-    slow.holds = false;
+    slow.holds = slow.fails = false;
     return &slow.disk;
 }
 
@@ -583,6 +586,35 @@ static void large_records_are_refused_in_one_round(void **state)
     assert_int_equal(answers.of[MR_COMPLETION_OK], 20);
 }
 
+static void what_was_appended_before_the_disk_failed_is_unknown_and_the_rest_is_refused_at_once(void **state)
+{
+    struct test_ring *ring = open_ring(0, MR_DURABILITY_DISK);
+    struct answers answers;
+    for (uint32_t i = 0; i < 10; i++)
+        assert_true(commit(ring, 0));
+    await_answers(ring, 10, &answers);
+    assert_int_equal(answers.of[MR_COMPLETION_OK], 10);
+    slow.fails = true;
+    for (uint32_t i = 0; i < 10; i++)
+        assert_true(commit(ring, 0));
+    await_answers(ring, 10, &answers);
+    assert_true(answers.of[MR_COMPLETION_TIMED_OUT] > 0);
+    assert_int_equal(answers.of[MR_COMPLETION_TIMED_OUT] + answers.of[MR_COMPLETION_OFFLINE], 10);
+    uint64_t end = mr_load_acquire(&world.topic->partitions[0].head->log_end);
+    assert_int_equal(end, 10 + answers.of[MR_COMPLETION_TIMED_OUT]);
+    for (uint32_t i = 0; i < 1000; i++)
+        assert_true(commit(ring, 0));
+    await_answers(ring, 1000, &answers);
+    assert_int_equal(answers.of[MR_COMPLETION_OFFLINE], 1000);
+    ring->sequence[0] = 5; /* again: what is durable is, and of the others nobody knows */
+    for (uint32_t i = 5; i < end; i++)
+        assert_true(commit(ring, 0));
+    await_answers(ring, (uint32_t)end - 5, &answers);
+    assert_int_equal(answers.of[MR_COMPLETION_OK], 5);
+    assert_int_equal(answers.of[MR_COMPLETION_TIMED_OUT], end - 10);
+    assert_int_equal(mr_load_acquire(&world.topic->partitions[0].head->log_end), end);
+}
+
 static void ring_of_a_dead_client_comes_back_when_its_last_ack_settles(void **state)
 {
     struct test_ring *ring = open_ring(0, MR_DURABILITY_DISK);
@@ -726,6 +758,7 @@ int main(void)
         T(frames_without_memory_fail_together, start_impatient),
         T(frames_of_a_known_producer_without_memory_fail_together, start_impatient),
         T(large_records_are_refused_in_one_round, start_disk_asleep),
+        T(what_was_appended_before_the_disk_failed_is_unknown_and_the_rest_is_refused_at_once, start_disk_asleep),
         T(ring_of_a_dead_client_comes_back_when_its_last_ack_settles, start_impatient),
         T(what_a_dead_client_committed_is_appended, start_disk_asleep),
         T(replies_do_not_wait_for_a_door_that_waits, start_leader),
