@@ -144,7 +144,7 @@ MR_CLIENT_EXPORT int millrace_producer_open(struct millrace_producer **result, s
     for (uint32_t p = 0; p < producer->partition_count; p++) {
         struct mr_sequences *numbers = &producer->partition[p].numbers;
         numbers->next = numbers->next_wire = numbers->settled = first_sequence;
-        producer->partition[p].accepted_end = first_sequence;
+        producer->partition[p].accepted_end = producer->partition[p].acked_end = first_sequence;
     }
     mr_client_clear_handles(client, producer->handle_first, producer->partition_count);
     find_rings(producer);

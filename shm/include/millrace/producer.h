@@ -97,7 +97,13 @@ struct millrace_ack {
     int32_t partition;
     int64_t base_offset;   /* of the first; the others follow in order. -1: already stored earlier, offset no longer known, or an error */
     enum millrace_durability durability;
-    int error;             /* 0 or -errno: -ETIMEDOUT (outcome unknown), -EMSGSIZE, -EINVAL, -EIO, -ENOSPC, -EACCES (never stored) */
+    int error;             /* 0, or one of these:
+                            * -EMSGSIZE, -EINVAL, -ENOSPC, -EACCES, -EIO (the partition is offline): never stored
+                            * -ETIMEDOUT: outcome unknown: not acknowledged within the broker's delivery.timeout.ms, or its disk failed before it
+                            *   could be, or it died with the record and the next one could not look whether it is stored
+                            * -ENOMEM: of this program; not sent again after a restart of the broker, else never stored
+                            * -ESTALE: stored and acknowledged before, and gone: the broker lost the end of its log, or it was cut. Told once,
+                            *   beside the acks, when the next records come to be stored; what was refused in between may blur first_sequence */
 };
 
 /**
