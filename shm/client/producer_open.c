@@ -195,7 +195,7 @@ int mr_producers_resume(struct millrace_client *client)
         const struct mr_head *old_head = producer->head;
         uint64_t old_bytes = producer->head_bytes;
         struct millrace_error err = {0};
-        int rc = introduce(producer, true, MR_CLIENT_GREETING_MS, &reply, &err);
+        int rc = introduce(producer, true, MR_CLIENT_RESUME_MS, &reply, &err);
         if (rc != 0) {
             producer->head = old_head;
             producer->head_bytes = old_bytes;

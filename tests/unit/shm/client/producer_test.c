@@ -2,6 +2,8 @@
 /* What a producer tells of records that a door refuses, loses or never answers. Random orders of all that: producer_property.c. */
 #include "tests/support/unit.h"
 
+#include <time.h>
+
 #include "millrace/millrace.h"
 #include "tests/support/fake_door.h"
 
@@ -138,6 +140,41 @@ static void a_refusal_is_final_unless_another_door_may_have_stored_the_record(vo
     assert_int_equal(told_of(0), 4);
 }
 
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void nothing_waits_for_a_door_that_hangs(void **state)
+{
+    uint64_t value = 7, begin_ms, worst_ms = 0;
+    struct millrace_record record = {.value = &value, .value_bytes = sizeof value, .timestamp_ms = -1, .partition = 0};
+    publish(5);
+    assert_int_equal(flush(), 0);
+    mr_store_release(&door.dies, 1);
+    while (mr_load_acquire(&door.dies) != 0)
+        sched_yield();
+    mr_store_relaxed(&door.hangs, 1); /* it has a socket, on which connections wait to be accepted */
+    uint32_t published = 0;
+    for (uint64_t end_ms = now_ms() + 500; (begin_ms = now_ms()) < end_ms;) {
+        published += millrace_producer_publish(producer, &record, 1) == 1; /* until its death is noticed */
+        struct millrace_ack ack;
+        assert_int_equal(millrace_producer_poll_acks(producer, &ack, 1), 0);
+        worst_ms = mr_max_u64(worst_ms, now_ms() - begin_ms);
+        usleep(500);
+    }
+    assert_in_range(worst_ms, 0, 250);
+    begin_ms = now_ms();
+    assert_int_equal(millrace_producer_flush(producer, 100), published > 0 ? -ETIMEDOUT : 0);
+    assert_in_range(now_ms() - begin_ms, 0, 1000);
+    mr_store_relaxed(&door.hangs, 0);
+    publish(5);
+    assert_int_equal(flush(), 0);
+    assert_int_equal(told_of(0), 10 + published);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, start, stop)
@@ -145,6 +182,7 @@ int main(void)
         T(records_that_the_log_lost_are_told_once_and_the_next_are_stored),
         T(a_log_that_lost_only_what_was_not_acked_has_lost_nothing),
         T(a_door_that_never_takes_a_record_does_not_get_it_for_ever),
+        T(nothing_waits_for_a_door_that_hangs),
         T(a_refusal_is_final_unless_another_door_may_have_stored_the_record),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
