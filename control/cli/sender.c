@@ -85,6 +85,10 @@ int mr_sender_poll(struct mr_sender *sender)
     uint64_t now_ns = mr_cli_now_ns();
     for (int i = 0; i < count; i++) {
         records += ack[i].count;
+        if (ack[i].error == -ESTALE) { /* said in addition to their acks */
+            sender->gone += ack[i].count;
+            continue;
+        }
         if (ack[i].error != 0) {
             sender->failed += ack[i].count;
             sender->first_error = sender->first_error == 0 ? ack[i].error : sender->first_error;
@@ -203,6 +207,9 @@ int mr_sender_report(const struct mr_sender *sender)
 
     if (sender->failed > 0)
         fprintf(stderr, "millrace: %llu records failed, the first with: %s\n", (unsigned long long)sender->failed, strerror(-sender->first_error));
+    if (sender->gone > 0)
+        fprintf(stderr, "millrace: %llu records that were acknowledged are gone: the node lost the end of its log, see its messages\n",
+                (unsigned long long)sender->gone);
     if (lost > 0)
         fprintf(stderr, "millrace: %llu records have no ack yet: whether they are stored is not known\n", (unsigned long long)lost);
     fprintf(stderr, "sent=%llu acked=%llu failed=%llu", (unsigned long long)sender->sent, (unsigned long long)sender->acked,
@@ -211,7 +218,7 @@ int mr_sender_report(const struct mr_sender *sender)
         fprintf(stderr, "  %.0f records/s  ack %s", (double)sender->acked / seconds,
                 mr_histogram_summary(&sender->latency, summary, sizeof summary));
     fputc('\n', stderr);
-    return sender->failed > 0 || lost > 0 ? MR_CLI_FAILED : MR_CLI_DONE;
+    return sender->failed > 0 || sender->gone > 0 || lost > 0 ? MR_CLI_FAILED : MR_CLI_DONE;
 }
 
 void mr_sender_release(struct mr_sender *sender)

@@ -20,7 +20,7 @@ struct mr_sender {
     struct mr_sender_time *time; /* [partition * window + sequence % window] */
     uint32_t window;             /* a power of two */
     uint32_t partition_count;
-    uint64_t sent, acked, failed;
+    uint64_t sent, acked, failed, gone;
     uint64_t first_ns, last_ns; /* of the first send and the last ack */
     int first_error;            /* of a failed record: -errno */
     struct mr_histogram latency;

@@ -47,6 +47,13 @@ int mr_partition_begin(struct mr_partition *p, struct mr_producer *producer, uin
     return 0;
 }
 
+int mr_partition_refuses(const struct mr_partition *p, uint64_t first_bytes)
+{
+    if (p->refuse == -EIO)
+        return -EIO;
+    return MR_BATCH_HEADER_BYTES + first_bytes > p->batch_bytes_max ? -EMSGSIZE : 0;
+}
+
 struct mr_batch_writer *mr_partition_writer(struct mr_partition *p)
 {
     return p->writer_open ? &p->writer : NULL;

@@ -248,6 +248,9 @@ void mr_producer_duplicate(const struct mr_partition *partition, const struct mr
  */
 int mr_partition_begin(struct mr_partition *partition, struct mr_producer *producer, uint64_t first_sequence, uint64_t first_bytes);
 
+/** What begin would refuse whatever came first, the producer's sequence included: -EIO, -EMSGSIZE; 0: something else decides. */
+int mr_partition_refuses(const struct mr_partition *partition, uint64_t first_bytes);
+
 /** The open batch, to add records with mr_batch_add*(); NULL when none is open. It refuses records beyond room or batch_bytes_max. */
 struct mr_batch_writer *mr_partition_writer(struct mr_partition *partition);
 

@@ -15,14 +15,18 @@ static void wake(int pipe_end)
 
 static struct mr_ack *take_ack(struct mr_reactor *reactor, struct mr_ring_session *ring, const struct mr_ack *content)
 {
-    struct mr_ack *ack = reactor->ack_free;
-    mr_assert(ack != NULL); /* drain looks for room before it takes frames */
-    reactor->ack_free = ack->next;
-    reactor->ack_free_count--;
+    struct mr_ack *ack = ring->ack_free;
+    if (ack != NULL) {
+        ring->ack_free = ack->next;
+    } else { /* memory that was never used is not backed: an idle ring costs none */
+        mr_assert(ring->acks_touched < ring->acks_max); /* drain looks for room before it takes frames */
+        ack = &ring->acks[ring->acks_touched++];
+    }
     *ack = *content;
     ack->next = NULL;
     ring->acks_outstanding++;
     ack->handle->acks_outstanding++;
+    reactor->acks_outstanding++;
     ring->group[ack->group % MR_GROUPS].pending++;
     return ack;
 }
@@ -31,11 +35,11 @@ static void give_ack(struct mr_reactor *reactor, struct mr_ring_session *ring, s
 {
     ring->acks_outstanding--;
     ack->handle->acks_outstanding--;
+    reactor->acks_outstanding--;
     ring->group[ack->group % MR_GROUPS].pending--;
     reactor->close_due |= ring->closing && ring->acks_outstanding == 0;
-    ack->next = reactor->ack_free;
-    reactor->ack_free = ack;
-    reactor->ack_free_count++;
+    ack->next = ring->ack_free;
+    ring->ack_free = ack;
 }
 
 void reactor_release_groups(struct mr_ring_session *ring)

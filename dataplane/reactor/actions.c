@@ -90,13 +90,14 @@ static MR_COLD void free_later(struct mr_reactor *reactor, struct mr_topic_parti
     reactor->recheck_ns = reactor->now_ns;
 }
 
+/* What waits was appended, and nobody knows what the disk holds of it. OFFLINE is for frames that were refused before: never stored. */
 static MR_COLD void go_offline(struct mr_reactor *reactor, const struct mr_log_action *action)
 {
     for (uint32_t i = 0; i < reactor->partition_count; i++) {
         struct mr_topic_partition *partition = reactor->partitions[i];
         bool meant = action->partition != NULL ? partition->log == action->partition : partition->directory == action->directory;
         if (meant)
-            reactor_fail_waiting(reactor, partition, MR_COMPLETION_OFFLINE, UINT64_MAX);
+            reactor_fail_waiting(reactor, partition, MR_COMPLETION_TIMED_OUT, UINT64_MAX);
     }
     if (action->partition == NULL)
         mr_say_error("log directory '%s' is offline, a write to it failed: %s; its partitions take no records and acknowledge none: check the disk "

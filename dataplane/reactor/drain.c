@@ -63,7 +63,8 @@ static void refuse(struct mr_reactor *reactor, struct mr_handle *handle, uint64_
     reactor_answer(reactor, handle->ring, &ack);
 }
 
-/* The frames behind one that found no space find none either: they are refused with it, not sent back one by one to be refused later. */
+/* The frames behind one that found no space find none either: they are refused with it, not sent back one by one to be refused later.
+ * Those behind one that was too large may be small: they are judged one by one (refuse_for_good()). */
 static MR_COLD void note_no_space(struct mr_reactor *reactor, struct mr_handle *handle, uint64_t sequence)
 {
     handle->refused_next = sequence + 1;
@@ -73,6 +74,25 @@ static MR_COLD void note_no_space(struct mr_reactor *reactor, struct mr_handle *
 static bool follows_refused(const struct mr_reactor *reactor, const struct mr_handle *handle, uint64_t sequence)
 {
     return handle->refused_ns != 0 && sequence == handle->refused_next && reactor->now_ns - handle->refused_ns < MR_REFUSED_NS;
+}
+
+/* A frame out of order that would be refused as well when its turn came is refused now: else each one behind a refusal would cost a round
+ * through its client, in which all others are sent again. It was never appended: the log takes nothing but the next number. */
+static MR_COLD bool refuse_for_good(struct mr_reactor *reactor, struct mr_handle *handle, const struct mr_ring_frame *frame, uint32_t body_bytes,
+                                    uint32_t group)
+{
+    int rc = mr_partition_refuses(handle->partition->log, (uint64_t)body_bytes + RECORD_OVERHEAD_MAX);
+    int32_t error = rc == -EMSGSIZE ? MR_COMPLETION_TOO_LARGE : MR_COMPLETION_OFFLINE;
+
+    if (rc == 0) {
+        if (!follows_refused(reactor, handle, frame->sequence))
+            return false;
+        error = MR_COMPLETION_NO_SPACE;
+    }
+    if (handle->refused_next == frame->sequence)
+        handle->refused_next++;
+    refuse(reactor, handle, frame->sequence, error, 0, group);
+    return true;
 }
 
 /* First frame of a handle: find its producer in the partition. */
@@ -190,6 +210,17 @@ static inline bool goes_on(const struct mr_handle *handle, uint64_t sequence)
     return handle->producer == NULL || next_sequence(partition->writer) == ((uint32_t)sequence & INT32_MAX);
 }
 
+/* A duplicate in a partition that commits nothing more. */
+static MR_COLD void answer_offline(struct mr_topic_partition *partition, struct mr_ack *ack)
+{
+    uint64_t durable;
+
+    if (mr_partition_committed(partition->log, &durable) >= ack->end_offset)
+        return;
+    ack->error = MR_COMPLETION_TIMED_OUT;
+    ack->base_offset = -1;
+}
+
 static MR_COLD enum take take_slow(struct mr_reactor *reactor, struct mr_handle *handle, const struct mr_ring_frame *frame, uint32_t body_bytes,
                                    const struct mr_frame_record *record, uint32_t group)
 {
@@ -214,11 +245,8 @@ static MR_COLD enum take take_slow(struct mr_reactor *reactor, struct mr_handle 
     }
     if (handle->producer != NULL) {
         enum mr_sequence_verdict verdict = mr_producer_judge(handle->producer, frame->sequence);
-        if (verdict == MR_SEQUENCE_OUT_OF_ORDER && follows_refused(reactor, handle, frame->sequence)) {
-            handle->refused_next++;
-            refuse(reactor, handle, frame->sequence, MR_COMPLETION_NO_SPACE, 0, group);
+        if (verdict == MR_SEQUENCE_OUT_OF_ORDER && refuse_for_good(reactor, handle, frame, body_bytes, group))
             return TAKEN;
-        }
         if (verdict == MR_SEQUENCE_OUT_OF_ORDER) {
             reactor_count(&reactor->counters.out_of_order, 1);
             refuse(reactor, handle, frame->sequence, MR_COMPLETION_OUT_OF_ORDER, (uint64_t)mr_producer_next_sequence(handle->producer), group);
@@ -231,7 +259,9 @@ static MR_COLD enum take take_slow(struct mr_reactor *reactor, struct mr_handle 
             reactor_count(&reactor->counters.duplicates, 1);
             if (handle->acks > MR_DURABILITY_LEADER) {
                 ack.durability = partition->topic->config.durability;
-                if (reactor_ack_later(reactor, partition, &ack))
+                if (mr_partition_refuses(partition->log, 0) == -EIO)
+                    answer_offline(partition, &ack);
+                else if (reactor_ack_later(reactor, partition, &ack))
                     return TAKEN;
             }
             reactor_answer(reactor, handle->ring, &ack);
@@ -324,14 +354,12 @@ static MR_HOT int follow(const struct mr_reactor *reactor, const struct mr_ring_
     return index;
 }
 
-static bool has_room(struct mr_reactor *reactor, const struct mr_ring_session *ring)
+static bool has_room(const struct mr_ring_session *ring)
 {
     /* A client that does not poll its completions stops itself: what it has room for is never more than what was outstanding when they were full. */
     if (ring->backlog_first != NULL || ring->group_next - ring->group_first >= MR_GROUPS)
         return false;
-    /* Every frame may need one ack of its own. */
-    uint32_t acks_max = reactor->ack_free_count > MR_ACKS / 2 ? MR_ACKS_PER_RING : MR_ACKS_SHARE;
-    return ring->acks_outstanding + MR_DRAIN_FRAMES <= acks_max && reactor->ack_free_count >= MR_DRAIN_FRAMES;
+    return ring->acks_outstanding + MR_DRAIN_FRAMES <= ring->acks_max; /* every frame may need one of its own */
 }
 
 /* A frame waits for memory. @return true when its partition could not take one for too long: it is refused, so that others move on; those
@@ -345,6 +373,7 @@ static MR_COLD bool give_up(struct mr_reactor *reactor, struct mr_ring_session *
         handle->stalled_ns = reactor->now_ns;
     if (reactor->now_ns - handle->stalled_ns < reactor->options.delivery_timeout_ms * 1000000u)
         return false;
+    note_no_space(reactor, handle, frame->sequence);
     refuse(reactor, handle, frame->sequence, MR_COMPLETION_NO_SPACE, 0, group);
     return true;
 }
@@ -367,7 +396,7 @@ MR_HOT bool reactor_drain(struct mr_reactor *reactor, struct mr_ring_session *ri
         return any;
     if (mr_ring_is_empty(&ring->ring))
         return any;
-    ring->starved = !has_room(reactor, ring);
+    ring->starved = !has_room(ring);
     if (mr_unlikely(ring->starved))
         return any;
     int count = mr_ring_peek(&ring->ring, frames, MR_DRAIN_FRAMES);

@@ -89,7 +89,7 @@ static int timeout_ms(const struct mr_reactor *reactor)
         until = reactor->recheck_ns;
     if ((reactor->hot_count > 0 || reactor->unsent_count > 0) && reactor->now_ns + MR_RECHECK_NS < until)
         until = reactor->now_ns + MR_RECHECK_NS; /* a ring that waits for memory, or whose client does not poll */
-    if (reactor->ack_free_count < MR_ACKS && reactor->housekeep_ns < until)
+    if (reactor->acks_outstanding > 0 && reactor->housekeep_ns < until)
         until = reactor->housekeep_ns; /* what waits may time out */
     if (until == UINT64_MAX)
         return -1;

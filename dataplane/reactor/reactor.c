@@ -137,15 +137,9 @@ int mr_reactor_start(struct mr_reactor **out, const struct mr_reactor_options *o
         return mr_err(err, ENOMEM, "no memory for reactor %u", options->index);
     memset(reactor, 0, sizeof *reactor);
     reactor->options = *options;
-    reactor->ack_pool = calloc(MR_ACKS, sizeof *reactor->ack_pool);
     reactor->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (reactor->ack_pool == NULL || reactor->epoll < 0)
-        return mr_err(err, ENOMEM, "no memory or descriptors for reactor %u", options->index);
-    for (uint32_t i = 0; i < MR_ACKS; i++) {
-        reactor->ack_pool[i].next = reactor->ack_free;
-        reactor->ack_free = &reactor->ack_pool[i];
-    }
-    reactor->ack_free_count = MR_ACKS;
+    if (reactor->epoll < 0)
+        return mr_err(err, errno, "no descriptor for reactor %u: %s", options->index, strerror(errno));
     log_options.allocator = (struct mr_allocator){.allocate = allocate, .release = release};
     int rc = mr_log_init(&reactor->log, &log_options);
     if (rc != 0)
@@ -170,7 +164,6 @@ void mr_reactor_join(struct mr_reactor *reactor)
     mr_log_release(reactor->log);
     mr_disk_release(reactor->options.disk);
     close(reactor->epoll);
-    free(reactor->ack_pool);
     free(reactor->freeing);
     free(reactor->closing_handles);
     free(reactor->unsent);
@@ -184,6 +177,13 @@ struct mr_ring_session *mr_ring_session_new(void *memory, struct mr_ring_shape s
     struct mr_ring_session *ring = calloc(1, sizeof *ring);
     if (ring == NULL)
         return NULL;
+    ring->acks_max = shape.submission_bytes / MR_BYTES_PER_ACK;
+    ring->acks_max = ring->acks_max < MR_ACKS_MIN ? MR_ACKS_MIN : ring->acks_max > MR_ACKS_MAX ? MR_ACKS_MAX : ring->acks_max;
+    ring->acks = calloc(ring->acks_max, sizeof *ring->acks);
+    if (ring->acks == NULL) {
+        free(ring);
+        return NULL;
+    }
     mr_ring_consumer_init(&ring->ring, memory, shape);
     ring->doorbell = doorbell;
     ring->wake = wake;
@@ -194,6 +194,9 @@ struct mr_ring_session *mr_ring_session_new(void *memory, struct mr_ring_shape s
 
 void mr_ring_session_free(struct mr_ring_session *ring)
 {
+    if (ring == NULL)
+        return;
+    free(ring->acks);
     free(ring);
 }
 

@@ -6,11 +6,11 @@
 
 #include "dataplane/reactor/reactor.h"
 
-#define MR_DRAIN_FRAMES   128u   /* one busy session cannot hold the reactor */
+#define MR_DRAIN_FRAMES   128u   /* and MR_RING_PEEK_BYTES: one busy session cannot hold the reactor */
 #define MR_GROUPS         4096u  /* drains of a ring whose acks are outstanding; beyond, the ring waits */
-#define MR_ACKS           65536u /* per reactor */
-#define MR_ACKS_PER_RING  16384u /* while half of them are free; beyond that a ring has its share */
-#define MR_ACKS_SHARE     1024u
+#define MR_ACKS_MIN       1024u  /* of a ring; the least and the most */
+#define MR_ACKS_MAX       16384u
+#define MR_BYTES_PER_ACK  64u    /* of submissions: an ack holds up at least its frame, and frames are seldom smaller */
 #define MR_ACTIONS        64u
 #define MR_EVENTS         256u
 #define MR_WRITES         512u   /* waiting for room in the disk's queue */
@@ -54,7 +54,9 @@ struct mr_ring_session {
     uint32_t handle_count;
     uint32_t group_first, group_next; /* mod MR_GROUPS */
     struct mr_ack *backlog_first, *backlog_last; /* done, but the completion ring is full */
-    uint32_t acks_outstanding;
+    struct mr_ack *acks;     /* [acks_max], its own: a client that does not poll runs out of them alone */
+    struct mr_ack *ack_free; /* those given back; the next of the others is acks[acks_touched] */
+    uint32_t acks_max, acks_touched, acks_outstanding;
     uint32_t list_index; /* in reactor->rings */
     bool cold, poisoned, completed, starved;
     bool leaving; /* its client is gone: what is committed is still drained */
@@ -108,10 +110,7 @@ struct mr_reactor {
     struct mr_topic_partition **partitions; /* all of this reactor */
     uint32_t partition_count, partition_capacity;
 
-    struct mr_ack *ack_pool;
-    struct mr_ack *ack_free;
-    uint32_t ack_free_count;
-
+    uint32_t acks_outstanding; /* of all rings */
     struct mr_log_event events[MR_EVENTS];
     uint32_t event_count;
     struct mr_disk_write writes[MR_WRITES];

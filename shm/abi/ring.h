@@ -64,8 +64,8 @@ enum mr_completion_error {
     MR_COMPLETION_OUT_OF_ORDER = 2, /* an earlier sequence is missing: send again from expected_sequence */
     MR_COMPLETION_TOO_LARGE = 3,    /* over max.message.bytes: never appended, its sequence goes to the next */
     MR_COMPLETION_INVALID = 4,      /* malformed record: as above */
-    MR_COMPLETION_TIMED_OUT = 5,    /* not acked within delivery.timeout.ms; outcome unknown */
-    MR_COMPLETION_OFFLINE = 6,      /* the partition's log directory failed, or it is corrupt: see the daemon's log */
+    MR_COMPLETION_TIMED_OUT = 5,    /* appended, not acked within delivery.timeout.ms, or the log directory failed since; outcome unknown */
+    MR_COMPLETION_OFFLINE = 6,      /* the partition's log directory failed, or it is corrupt: see the daemon's log; not appended by this daemon */
     MR_COMPLETION_NO_SPACE = 7,     /* disk full: refused before the append; never appended */
     MR_COMPLETION_FENCED = 8,       /* a newer producer epoch exists */
     MR_COMPLETION_DENIED = 9,

@@ -46,19 +46,29 @@ static int take_options(struct millrace_client_options *into, const struct millr
     return 0;
 }
 
-int mr_client_greet(struct millrace_client *client, int timeout_ms, struct millrace_error *err)
+int mr_client_greet_begin(struct millrace_client *client, struct millrace_error *err)
 {
-    union mr_message reply;
-    int fds[MR_MESSAGE_FDS_MAX];
-    uint32_t fd_count;
     struct mr_message_hello hello = {.abi_version = MR_ABI_VERSION, .fences = !client->has_membarrier};
 
     client->socket = mr_session_connect(client->given_path, client->path, err);
     if (client->socket < 0)
         return client->socket;
     snprintf(hello.client, sizeof hello.client, "%s", client->name);
-    int rc = mr_client_request(client, &hello.header, sizeof hello, MR_MESSAGE_HELLO, &reply, MR_MESSAGE_WELCOME, sizeof reply.welcome, fds,
-                               &fd_count, timeout_ms, err);
+    int rc = mr_client_ask(client, &hello.header, sizeof hello, MR_MESSAGE_HELLO, err);
+    if (rc != 0)
+        mr_client_hang_up(client);
+    return rc;
+}
+
+int mr_client_greet_end(struct millrace_client *client, uint64_t deadline_ns, struct millrace_error *err)
+{
+    union mr_message reply;
+    int fds[MR_MESSAGE_FDS_MAX];
+    uint32_t fd_count = 0;
+
+    int rc = mr_client_answer(client, &reply, MR_MESSAGE_WELCOME, sizeof reply.welcome, fds, &fd_count, deadline_ns, err);
+    if (rc == -EINPROGRESS)
+        return rc;
     if (rc == 0 && (fd_count != 2 || reply.welcome.reactor_count == 0 || reply.welcome.reactor_count > 1024)) {
         mr_client_close_fds(fds, fd_count);
         rc = mr_err(err, EPROTO, "the broker at '%s' greets in a way that this library does not know", client->path);
@@ -83,6 +93,7 @@ void mr_client_hang_up(struct millrace_client *client)
 {
     int *fds[] = {&client->socket, &client->wake, &client->doorbell};
 
+    client->greeting = false;
     for (uint32_t i = 0; i < MR_COUNT_OF(fds); i++) {
         if (*fds[i] >= 0)
             close(*fds[i]);
@@ -111,11 +122,17 @@ MR_CLIENT_EXPORT int millrace_attach(struct millrace_client **result, const char
     client->options.name = client->name;
     client->has_membarrier = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
 
-    uint64_t until_ns =
-        mr_client_now_ns() + (uint64_t)(client->options.attach_timeout_ms > 0 ? client->options.attach_timeout_ms : 0) * 1000000u;
+    uint64_t start_ns = mr_client_now_ns();
+    uint64_t until_ns = start_ns + (uint64_t)(client->options.attach_timeout_ms > 0 ? client->options.attach_timeout_ms : 0) * 1000000u;
+    uint64_t hangs_ns = start_ns + MR_CLIENT_REQUEST_MS * (uint64_t)1000000;
     for (;;) {
-        rc = mr_client_greet(client, MR_CLIENT_REQUEST_MS, err);
-        if (rc == 0 || mr_client_now_ns() >= until_ns || (rc != -ENOENT && rc != -ECONNREFUSED && rc != -ENOTCONN))
+        rc = mr_client_greet_begin(client, err);
+        bool full = rc == -EAGAIN; /* of connections that wait: many others attach, too */
+        if (rc == 0)
+            rc = mr_client_greet_end(client, mr_client_now_ns() + MR_CLIENT_REQUEST_MS * (uint64_t)1000000, err);
+        uint64_t now_ns = mr_client_now_ns();
+        bool absent = rc == -ENOENT || rc == -ECONNREFUSED || rc == -ENOTCONN;
+        if (!(absent && now_ns < until_ns) && !(full && now_ns < hangs_ns))
             break;
         nanosleep(&(struct timespec){.tv_nsec = MR_CLIENT_CHECK_NS}, NULL);
     }

@@ -128,39 +128,101 @@ static void prepend(struct millrace_producer *producer, struct mr_producer_parti
     state->blocked = true;
 }
 
-/* P1. What the daemon waits for is at least what it last said, and behind everything it took. */
-static void renumber(struct mr_producer_partition *state)
+/* P1. What is gone is told by the application's numbers, as far as these can still be known. Between them may be some that were not answered
+ * yet: they are in the backlog, and will be sent again. */
+static void tell_gone(struct millrace_producer *producer, uint32_t partition, uint64_t wire, uint64_t end)
 {
+    const struct mr_sequences *numbers = &producer->partition[partition].numbers;
+
+    while (wire < end) {
+        bool all = wire < numbers->settled;
+        uint64_t same;
+        uint64_t sequence = mr_sequences_of_wire(numbers, wire, all ? mr_min_u64(end, numbers->settled) - wire : 1, &same);
+        if (all || mr_sequences_is_settled(numbers, wire))
+            mr_producer_tell_gone(producer, partition, sequence, same);
+        wire += same;
+    }
+}
+
+/* P1. What the daemon waits for is at least what it last said, and behind everything it took: what it said may be older, if an old claim was
+ * committed to another ring meanwhile. But if it took nothing since the round before this one, it has lost what it took. */
+static void renumber(struct millrace_producer *producer, uint32_t partition)
+{
+    struct mr_producer_partition *state = &producer->partition[partition];
     struct mr_sequences *numbers = &state->numbers;
     uint64_t wire = state->accepted_end;
 
     if (!state->has_expected)
         return;                                            /* only NOT_OWNER: the numbers are as good as before */
     uint64_t ahead = (state->expected - wire) & INT32_MAX; /* it counts modulo 2^31 */
-    if (ahead < 1u << 30)
+    if (ahead < 1u << 30) {
         wire += ahead;
+    } else if (state->stuck_ns != 0) { /* none of those refused is in the log, so they can be numbered from there */
+        wire -= mr_min_u64(wire, (wire - state->expected) & INT32_MAX);
+        tell_gone(producer, partition, wire, state->acked_end);
+        state->accepted_end = wire;
+        state->acked_end = mr_min_u64(state->acked_end, wire);
+    }
     mr_sequences_rewind(numbers, wire);
     numbers->next_wire = wire;
+    state->unsure_end = mr_min_u64(state->unsure_end, wire);
     for (struct mr_backlog_entry *entry = state->backlog; entry != NULL; entry = entry->next)
         if (entry->has_wire && entry->wire >= wire)
             entry->has_wire = false; /* one below is in the log, and will be known as a duplicate (P2) */
+}
+
+static void pop(struct millrace_producer *producer, struct mr_producer_partition *state)
+{
+    struct mr_backlog_entry *entry = state->backlog;
+
+    state->backlog = entry->next;
+    if (state->backlog == NULL)
+        state->backlog_last = NULL;
+    state->backlog_count--;
+    producer->backlog_count--;
+    free(entry);
+}
+
+/* The first `count` of the backlog were refused once more, and none with them has been taken since the round before. */
+static void bound_rounds(struct millrace_producer *producer, uint32_t partition, uint64_t count)
+{
+    struct mr_producer_partition *state = &producer->partition[partition];
+    uint64_t now_ns = mr_client_now_ns();
+
+    if (state->stuck_ns == 0) {
+        state->stuck_ns = now_ns;
+        return;
+    }
+    state->again_ns = now_ns + MR_CLIENT_CHECK_NS;
+    if (now_ns - state->stuck_ns < producer->client->delivery_timeout_ms * (uint64_t)1000000)
+        return;
+    for (; count > 0; count--) {
+        const struct mr_backlog_entry *entry = state->backlog;
+        if (entry->has_wire && !mr_sequences_settle(&state->numbers, entry->wire, 1))
+            break; /* no memory: it waits */
+        mr_producer_tell(producer, partition, entry->sequence, 1, -1, -ETIMEDOUT, MR_DURABILITY_RING);
+        pop(producer, state);
+    }
+    state->stuck_ns = 0;
 }
 
 void mr_backlog_collect(struct millrace_producer *producer, uint32_t partition)
 {
     struct mr_producer_partition *state = &producer->partition[partition];
     struct gathering list = {0};
+    uint64_t count = state->backlog_count;
 
     mr_assert(state->in_rings == 0 && state->refused > 0);
     for (struct mr_client_ring *ring = producer->client->rings; ring != NULL; ring = ring->next)
         gather(producer, ring, partition, &list);
     prepend(producer, state, &list);
-    renumber(state);
+    renumber(producer, partition);
+    bound_rounds(producer, partition, state->backlog_count - count);
     state->refused = 0;
     state->has_expected = false;
     state->ring = NULL; /* look again who owns it */
     producer->client->held--;
-    if (state->backlog == NULL)
+    if (state->backlog == NULL && mr_sequences_shift(&state->numbers, state->numbers.next_wire, state->numbers.next))
         state->blocked = false;
 }
 
@@ -172,8 +234,9 @@ void mr_backlog_pump(struct millrace_producer *producer)
         return;
     for (uint32_t p = 0; p < producer->partition_count && producer->backlog_count > 0; p++) {
         struct mr_producer_partition *state = &producer->partition[p];
-        if (state->backlog == NULL || state->refused > 0)
+        if (state->backlog == NULL || state->refused > 0 || (state->again_ns != 0 && mr_client_now_ns() < state->again_ns))
             continue;
+        state->again_ns = 0;
         if (state->ring == NULL)
             state->ring = mr_head_owner_ring(client, producer->head, p, producer->rings_end);
         bool sent = false;
@@ -197,12 +260,7 @@ void mr_backlog_pump(struct millrace_producer *producer)
                 state->in_rings++;
                 sent = true;
             }
-            state->backlog = entry->next;
-            if (state->backlog == NULL)
-                state->backlog_last = NULL;
-            state->backlog_count--;
-            producer->backlog_count--;
-            free(entry);
+            pop(producer, state);
         }
         if (sent)
             mr_client_wake(client, state->ring);
@@ -224,6 +282,8 @@ void mr_producers_lose(struct millrace_client *client)
             state->in_rings = 0;
             state->refused = 0;
             state->has_expected = false;
+            state->unsure_end = state->numbers.next_wire;
+            state->stuck_ns = state->again_ns = 0;
             state->ring = NULL;
         }
     }

@@ -12,7 +12,8 @@
  *
  * C1  While AWAY nothing is sent and nothing acked; claims give -EAGAIN; consumers read on.
  * C2  A ring's memory stays mapped as long as a claim in it is open, whatever became of its daemon.
- * C3  Everything is used by one thread; no call but attach, open, flush and a poll with a time-out waits. */
+ * C3  Everything is used by one thread; no call but attach, open, close, flush and a poll with a time-out waits. One exception: a daemon that
+ *     greets us again and then hangs before it has taken back all that was open holds the call that drives this, MR_CLIENT_RESUME_MS in all. */
 #ifndef MR_CLIENT_INTERNAL_H
 #define MR_CLIENT_INTERNAL_H
 
@@ -31,7 +32,8 @@
 #define MR_CLIENT_LOOK_NS     10000000u /* while nothing progresses: look whether the socket has ended, this often; messages are told by `mail` */
 #define MR_CLIENT_QUIET_ROUNDS 8u     /* who polls every 10 ms still notices a death within 100 ms */
 #define MR_CLIENT_REQUEST_MS  30000    /* the daemon answers in milliseconds; this is a daemon that hangs */
-#define MR_CLIENT_GREETING_MS 5000     /* the same during re-attach, where a caller that must not block waits */
+#define MR_CLIENT_GREETING_MS 5000     /* the same during re-attach: then it is tried anew. Nobody waits for it */
+#define MR_CLIENT_RESUME_MS   5000     /* for all that was open, once it has greeted: C3 */
 
 #define MR_CLIENT_TAG_BITS    16u /* of a ring's tag */
 
@@ -66,13 +68,15 @@ struct millrace_client {
     bool collecting;            /* a flush is under way: no producer chokes */
     bool fences;                /* fence after each commit, there is no membarrier */
     bool closing;               /* the daemon said CLOSING */
+    bool greeting;              /* while AWAY: there is a socket, HELLO was sent, WELCOME is awaited */
     uint32_t mail;              /* mr_ring_daemon.mail of the first ring when the socket was last read */
     uint32_t held;              /* partitions that wait with refused frames: no ring space is reused (ring.h R4) */
     int socket, wake, doorbell; /* -1 while AWAY */
     struct millrace_producer *producers;
     struct millrace_consumer *consumers;
     struct mr_client_ring *dead_rings;
-    uint64_t quiet_since_ns, away_since_ns, next_try_ns;
+    uint64_t quiet_since_ns, away_since_ns, next_try_ns, greeting_since_ns;
+    uint64_t resume_until_ns; /* no request waits longer; 0: while no re-attach is under way */
     uint32_t quiet_rounds; /* empty polls: only each MR_CLIENT_QUIET_ROUNDSth looks at the clock */
     uint64_t request_next;
     uint64_t session_id, daemon_generation;
@@ -107,6 +111,14 @@ static inline bool mr_client_has_mail(const struct millrace_client *client)
     return client->rings != NULL && mr_load_relaxed(&client->rings->ring.daemon->mail) != client->mail;
 }
 
+/** The first half of a request. @return 0; -ENOTCONN */
+int mr_client_ask(struct millrace_client *client, struct mr_message_header *request, uint32_t bytes, enum mr_message_type type,
+                  struct millrace_error *err) MR_MUST_USE;
+
+/** The other half, for the last one that was asked. @param deadline_ns 0: do not wait. @return as a request; -EINPROGRESS: not yet (deadline_ns 0) */
+int mr_client_answer(struct millrace_client *client, union mr_message *reply, enum mr_message_type reply_type, uint32_t reply_bytes, int *fds,
+                     uint32_t *fd_count, uint64_t deadline_ns, struct millrace_error *err) MR_MUST_USE;
+
 /** Take what the daemon pushed. @return 0; -ENOTCONN: the socket ended (what came before was taken); -EPROTO. Never blocks. */
 int mr_client_take_pushes(struct millrace_client *client) MR_MUST_USE;
 
@@ -114,8 +126,11 @@ void mr_client_close_fds(const int *fds, uint32_t count);
 
 /* attach.c */
 
-/** Connect and say HELLO. @return 0; -errno with a message; then nothing is open. */
-int mr_client_greet(struct millrace_client *client, int timeout_ms, struct millrace_error *err) MR_MUST_USE;
+/** Connect and say HELLO. @return 0; -EAGAIN (too many wait to connect), -errno, with a message; then nothing is open. Does not wait. */
+int mr_client_greet_begin(struct millrace_client *client, struct millrace_error *err) MR_MUST_USE;
+
+/** Take the WELCOME. @param deadline_ns 0: do not wait. @return 0; -EINPROGRESS: not yet (deadline_ns 0); else as begin */
+int mr_client_greet_end(struct millrace_client *client, uint64_t deadline_ns, struct millrace_error *err) MR_MUST_USE;
 
 /** Close the three descriptors of the session. */
 void mr_client_hang_up(struct millrace_client *client);

@@ -64,14 +64,14 @@ void mr_client_sleep(struct millrace_client *client, const struct mr_wait *wait,
     uint64_t now_ns = mr_client_now_ns();
     uint64_t until_ns = wait->deadline_ns;
 
-    if (client->state == MR_CLIENT_AWAY && client->next_try_ns < until_ns)
-        until_ns = client->next_try_ns;
+    if (client->state == MR_CLIENT_AWAY)
+        until_ns = mr_min_u64(until_ns, client->greeting ? now_ns + MR_CLIENT_CHECK_NS : client->next_try_ns);
     if (until_ns <= now_ns)
         return;
     uint64_t ns = mr_min_u64(mr_min_u64(until_ns - now_ns, max_ns), 1000000000u);
     struct timespec timeout = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
     struct pollfd fds[2] = {{.fd = client->wake, .events = POLLIN}, {.fd = client->socket, .events = POLLIN}};
-    if (ppoll(fds, client->state == MR_CLIENT_ATTACHED ? 2 : 0, &timeout, NULL) <= 0)
+    if (ppoll(fds, 2, &timeout, NULL) <= 0) /* while AWAY there is none, or one that WELCOME comes by */
         return;
     uint64_t count;
     if (fds[0].revents != 0 && read(client->wake, &count, sizeof count) < 0)

@@ -79,27 +79,32 @@ int mr_client_take_pushes(struct millrace_client *client)
     }
 }
 
-int mr_client_request(struct millrace_client *client, struct mr_message_header *request, uint32_t bytes, enum mr_message_type type,
-                      union mr_message *reply, enum mr_message_type reply_type, uint32_t reply_bytes, int *fds, uint32_t *fd_count,
-                      int timeout_ms, struct millrace_error *err)
+int mr_client_ask(struct millrace_client *client, struct mr_message_header *request, uint32_t bytes, enum mr_message_type type,
+                  struct millrace_error *err)
 {
-    uint64_t deadline_ns = mr_client_now_ns() + (uint64_t)timeout_ms * 1000000u;
-    uint64_t number = ++client->request_next;
-
-    *fd_count = 0;
-    if (client->socket < 0)
-        return mr_err(err, ENOTCONN, "not attached to the broker (it is away): try again, or start it with `millrace up`");
-    mr_message_begin(request, bytes, type, number);
+    mr_message_begin(request, bytes, type, ++client->request_next);
     int rc = mr_session_send(client->socket, request, NULL, 0);
     if (rc != 0 && rc != -EPIPE && rc != -ECONNRESET) /* else it may have said why before it hung up */
         return mr_err(err, ENOTCONN, "the broker at '%s' went away: %s", client->path, strerror(-rc));
+    return 0;
+}
+
+int mr_client_answer(struct millrace_client *client, union mr_message *reply, enum mr_message_type reply_type, uint32_t reply_bytes, int *fds,
+                     uint32_t *fd_count, uint64_t deadline_ns, struct millrace_error *err)
+{
+    uint64_t number = client->request_next, start_ns = 0;
+
     for (;;) {
-        rc = mr_session_receive(client->socket, reply, sizeof *reply, fds, fd_count);
+        int rc = mr_session_receive(client->socket, reply, sizeof *reply, fds, fd_count);
         if (rc == -EAGAIN) {
             struct pollfd wait = {.fd = client->socket, .events = POLLIN};
+            if (deadline_ns == 0)
+                return -EINPROGRESS;
             uint64_t now_ns = mr_client_now_ns();
+            start_ns = start_ns == 0 ? now_ns : start_ns;
             if (now_ns >= deadline_ns)
-                return mr_err(err, ETIMEDOUT, "the broker at '%s' did not answer for %d ms", client->path, timeout_ms);
+                return mr_err(err, ETIMEDOUT, "the broker at '%s' did not answer for %llu ms", client->path,
+                              (unsigned long long)((now_ns - start_ns) / 1000000u));
             poll(&wait, 1, (int)((deadline_ns - now_ns) / 1000000u) + 1);
             continue;
         }
@@ -130,6 +135,21 @@ int mr_client_request(struct millrace_client *client, struct mr_message_header *
         reply->error.text[sizeof reply->error.text - 1] = 0;
         return mr_err(err, reply->error.code, "%s", reply->error.text);
     }
-    return mr_err(err, EPROTO, "the broker at '%s' answered a request of type %d with type %d of %u bytes", client->path, (int)type,
-                  (int)reply->header.type, reply->header.bytes);
+    return mr_err(err, EPROTO, "the broker at '%s' answered a request with type %d of %u bytes where type %d is right", client->path,
+                  (int)reply->header.type, reply->header.bytes, (int)reply_type);
+}
+
+int mr_client_request(struct millrace_client *client, struct mr_message_header *request, uint32_t bytes, enum mr_message_type type,
+                      union mr_message *reply, enum mr_message_type reply_type, uint32_t reply_bytes, int *fds, uint32_t *fd_count,
+                      int timeout_ms, struct millrace_error *err)
+{
+    uint64_t deadline_ns = mr_client_now_ns() + (uint64_t)timeout_ms * 1000000u;
+
+    *fd_count = 0;
+    if (client->state != MR_CLIENT_ATTACHED)
+        return mr_err(err, ENOTCONN, "not attached to the broker (it is away): try again, or start it with `millrace up`");
+    if (client->resume_until_ns != 0)
+        deadline_ns = mr_min_u64(deadline_ns, client->resume_until_ns);
+    int rc = mr_client_ask(client, request, bytes, type, err);
+    return rc != 0 ? rc : mr_client_answer(client, reply, reply_type, reply_bytes, fds, fd_count, deadline_ns, err);
 }

@@ -39,11 +39,9 @@ static MR_COLD bool grow_acks(struct millrace_producer *producer)
     return true;
 }
 
-void mr_producer_tell(struct millrace_producer *producer, uint32_t partition, uint64_t sequence, uint64_t count, int64_t offset, int error,
+static void queue_ack(struct millrace_producer *producer, uint32_t partition, uint64_t sequence, uint64_t count, int64_t offset, int error,
                       uint32_t durability)
 {
-    mr_check(producer->pending >= count);
-    producer->pending -= count; /* P3 */
     if (mr_unlikely(error != 0))
         producer->failed += count;
     if (producer->ack_next != producer->ack_first) {
@@ -68,6 +66,27 @@ void mr_producer_tell(struct millrace_producer *producer, uint32_t partition, ui
         producer->client->choked = true;
 }
 
+void mr_producer_tell(struct millrace_producer *producer, uint32_t partition, uint64_t sequence, uint64_t count, int64_t offset, int error,
+                      uint32_t durability)
+{
+    mr_check(producer->pending >= count);
+    producer->pending -= count; /* P3 */
+    queue_ack(producer, partition, sequence, count, offset, error, durability);
+}
+
+void mr_producer_tell_gone(struct millrace_producer *producer, uint32_t partition, uint64_t sequence, uint64_t count)
+{
+    queue_ack(producer, partition, sequence, mr_min_u64(count, INT32_MAX), -1, -ESTALE, MR_DURABILITY_RING);
+}
+
+/* Of a frame that an earlier daemon may have stored (P2), such a refusal does not say that it did not: it was judged by nothing but the state
+ * of the partition or of the producer, or there are no numbers by which the log could know it again. */
+static bool leaves_unsure(const struct millrace_producer *producer, int32_t error)
+{
+    return error == MR_COMPLETION_OFFLINE || error == MR_COMPLETION_FENCED || error == MR_COMPLETION_DENIED ||
+           (error == MR_COMPLETION_NO_SPACE && !producer->idempotent);
+}
+
 static void settle(struct millrace_producer *producer, uint32_t partition, const struct mr_completion *completion)
 {
     struct mr_producer_partition *state = &producer->partition[partition];
@@ -76,16 +95,21 @@ static void settle(struct millrace_producer *producer, uint32_t partition, const
     int64_t offset = completion->base_offset;
     int error = errno_of(completion->error);
 
+    uint64_t unsure_end = mr_unlikely(error != 0) && leaves_unsure(producer, completion->error) ? state->unsure_end : 0;
     while (left > 0) { /* as many rounds as there are shifts in the range, mostly one */
         uint64_t same;
-        uint64_t sequence = mr_sequences_of_wire(&state->numbers, wire, left, &same);
-        mr_producer_tell(producer, partition, sequence, same, error == 0 ? offset : -1, error, completion->durability);
+        bool unsure = mr_unlikely(wire < unsure_end);
+        uint64_t sequence = mr_sequences_of_wire(&state->numbers, wire, unsure ? mr_min_u64(left, unsure_end - wire) : left, &same);
+        mr_producer_tell(producer, partition, sequence, same, error == 0 ? offset : -1, unsure ? -ETIMEDOUT : error, completion->durability);
         wire += same;
         left -= same;
         offset += offset >= 0 ? (int64_t)same : 0;
     }
+    if (mr_likely(error == 0))
+        state->acked_end = mr_max_u64(state->acked_end, wire);
     if (mr_likely(error == 0 || error == -ETIMEDOUT))
-        state->accepted_end = mr_max_u64(state->accepted_end, completion->first_sequence + completion->count);
+        state->accepted_end = mr_max_u64(state->accepted_end, wire);
+    state->stuck_ns = 0;
     if (!mr_sequences_settle(&state->numbers, completion->first_sequence, completion->count)) {
         /* No memory to remember an answer that came early: after a death of the daemon it would be sent again, as a duplicate. */
     }

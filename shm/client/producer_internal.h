@@ -17,6 +17,9 @@
  *     blocked, and every frame of it in the rings is waited for. Then those refused at or behind what is expected are numbered anew from
  *     there and sent in order: none of them was appended, and none can be under its old number.
  * P2  After the death of a daemon nobody knows what it appended: frames keep their wire numbers, and the log tells duplicates by them.
+ *     What is expected may also lie behind what was taken: a log that lost its end, or was cut. Numbers go on from there, and the application
+ *     is told once how many records it was told of as stored are gone.
+ *     A partition whose frames are refused round after round is sent them every MR_CLIENT_CHECK_NS, and fails them after delivery.timeout.ms.
  * P3  pending = in_rings + refused + backlog_count, summed over the partitions.
  * P4  Settled is known here, by number; what the daemon says is released is only memory.
  * P5  An open claim is described by its slot, which is the caller's: the tag of its ring and its partition in internal[0], its position in the
@@ -71,6 +74,10 @@ struct mr_producer_partition {
     bool has_expected;
     uint64_t expected;     /* P1, modulo 2^31 */
     uint64_t accepted_end; /* wire: the daemon has taken everything below */
+    uint64_t acked_end;    /* wire: and the application was told that it is stored */
+    uint64_t unsure_end;   /* wire: what is below was shown to a daemon that died (P2): that another one refuses it does not say that it is not stored */
+    uint64_t stuck_ns;     /* since when rounds of sending again settle nothing; 0: they do */
+    uint64_t again_ns;     /* when to send again; 0: at once */
     uint64_t refused;      /* answered with NOT_OWNER or OUT_OF_ORDER, not collected yet */
     uint64_t backlog_count;
     struct mr_backlog_entry *backlog, *backlog_last;
@@ -141,6 +148,9 @@ void mr_sequences_release(struct mr_sequences *numbers);
 /** Tell the application; a refusal by the library itself too. */
 void mr_producer_tell(struct millrace_producer *producer, uint32_t partition, uint64_t sequence, uint64_t count, int64_t offset, int error,
                       uint32_t durability);
+
+/** Tell that records are no longer stored which it was told of as stored. */
+void mr_producer_tell_gone(struct millrace_producer *producer, uint32_t partition, uint64_t sequence, uint64_t count) MR_COLD;
 
 /* backlog.c */
 

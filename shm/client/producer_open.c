@@ -144,7 +144,7 @@ MR_CLIENT_EXPORT int millrace_producer_open(struct millrace_producer **result, s
     for (uint32_t p = 0; p < producer->partition_count; p++) {
         struct mr_sequences *numbers = &producer->partition[p].numbers;
         numbers->next = numbers->next_wire = numbers->settled = first_sequence;
-        producer->partition[p].accepted_end = first_sequence;
+        producer->partition[p].accepted_end = producer->partition[p].acked_end = first_sequence;
     }
     mr_client_clear_handles(client, producer->handle_first, producer->partition_count);
     find_rings(producer);
@@ -195,7 +195,7 @@ int mr_producers_resume(struct millrace_client *client)
         const struct mr_head *old_head = producer->head;
         uint64_t old_bytes = producer->head_bytes;
         struct millrace_error err = {0};
-        int rc = introduce(producer, true, MR_CLIENT_GREETING_MS, &reply, &err);
+        int rc = introduce(producer, true, MR_CLIENT_RESUME_MS, &reply, &err);
         if (rc != 0) {
             producer->head = old_head;
             producer->head_bytes = old_bytes;

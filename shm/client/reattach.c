@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The daemon dies and another comes: the states of client_internal.h. */
+/* The daemon dies and another comes: the states of client_internal.h. Greeting is driven call by call, without waiting: it is where a daemon
+ * that is stopped, that starts, or that is greeted by ten thousand others keeps its clients waiting. */
 #include "shm/client/client_internal.h"
 
 #include <stdio.h>
@@ -54,18 +55,31 @@ static bool is_closed(const struct millrace_client *client, bool *poisoned)
 
 static MR_COLD int give_up(struct millrace_client *client)
 {
+    mr_client_hang_up(client);
     client->state = MR_CLIENT_LOST;
     return -ENOTCONN;
 }
 
-/* Everything again that was open. @return 0: attached; else away still */
-static MR_COLD int attach_again(struct millrace_client *client)
+/* Everything again that was open. @return 0: attached; -EINPROGRESS: the greeting is not over; else away still */
+static MR_COLD int attach_again(struct millrace_client *client, uint64_t now_ns)
 {
     struct mr_uuid data_id = client->data_id;
-    int rc = mr_client_greet(client, MR_CLIENT_GREETING_MS, &client->last_error);
+    int rc = 0;
 
+    if (!client->greeting) {
+        rc = mr_client_greet_begin(client, &client->last_error);
+        client->greeting = rc == 0;
+        client->greeting_since_ns = now_ns;
+    }
+    if (rc == 0)
+        rc = mr_client_greet_end(client, 0, &client->last_error);
+    if (rc == -EINPROGRESS && now_ns - client->greeting_since_ns > MR_CLIENT_GREETING_MS * (uint64_t)1000000) {
+        mr_client_hang_up(client);
+        return mr_err(&client->last_error, ETIMEDOUT, "the broker at '%s' does not answer", client->path);
+    }
     if (rc != 0)
         return rc;
+    client->greeting = false;
     client->state = MR_CLIENT_ATTACHED;
     client->quiet_since_ns = 0;
     client->progressed = true;
@@ -75,9 +89,11 @@ static MR_COLD int attach_again(struct millrace_client *client)
         return -ESTALE;
     }
     uint64_t away_since_ns = client->away_since_ns;
+    client->resume_until_ns = mr_client_now_ns() + MR_CLIENT_RESUME_MS * (uint64_t)1000000;
     rc = mr_producers_resume(client);
     if (rc == 0)
         rc = mr_consumers_resume(client);
+    client->resume_until_ns = 0;
     if (rc != 0) {
         mr_client_lose(client);
         client->away_since_ns = away_since_ns; /* it counts as one absence */
@@ -91,10 +107,10 @@ static MR_COLD int look_for_daemon(struct millrace_client *client)
 {
     uint64_t now_ns = mr_client_now_ns();
 
-    if (now_ns < client->next_try_ns)
+    if (now_ns < client->next_try_ns && !client->greeting)
         return 0;
     client->next_try_ns = now_ns + MR_CLIENT_CHECK_NS;
-    int rc = attach_again(client);
+    int rc = attach_again(client, now_ns);
     if (rc == 0)
         return 0;
     if (rc == -ESTALE)

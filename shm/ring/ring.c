@@ -134,6 +134,7 @@ static bool see_committed(struct mr_ring_consumer *ring)
 int mr_ring_peek(struct mr_ring_consumer *ring, struct mr_ring_frame *frames, uint32_t max)
 {
     uint64_t position = ring->position, committed = ring->committed, fetched = position;
+    uint64_t stop = mr_min_u64(committed, position + MR_RING_PEEK_BYTES);
     uint64_t good = 1; /* the word last found good (1 never is): the next one is most often the same, and good if it ends within bounds */
     uint64_t good_bytes = 0, good_end = 0;
     uint32_t pads = 0;
@@ -142,19 +143,25 @@ int mr_ring_peek(struct mr_ring_consumer *ring, struct mr_ring_frame *frames, ui
     if (mr_unlikely(ring->reason != MR_POISON_NONE))
         return -EBADMSG;
     while (count < max) {
-        if (position == committed) { /* the client's index is looked at only when what it said last is used up */
+        if (position >= stop) {
             if (count > 0)
                 break;
-            if (mr_unlikely(!see_committed(ring)))
-                return -EBADMSG;
-            committed = ring->committed;
-            if (position == committed)
-                break;
+            if (position == committed) { /* the client's index is looked at only when what it said last is used up */
+                if (mr_unlikely(!see_committed(ring)))
+                    return -EBADMSG;
+                committed = ring->committed;
+                if (position == committed)
+                    break;
+            }
+            stop = mr_min_u64(committed, position + MR_RING_PEEK_BYTES); /* pads are not among the bytes */
         }
         const uint8_t *at = ring->submissions + (position & ring->mask);
         uint64_t ahead = mr_min_u64(position + MR_RING_PREFETCH_BYTES, committed); /* R1 */
-        for (; fetched < ahead; fetched += MR_CACHE_LINE)
-            __builtin_prefetch(ring->submissions + (fetched & ring->mask));
+        if (fetched < ahead) {
+            fetched = mr_max_u64(fetched, position); /* not what a large frame or a pad has jumped over */
+            for (; fetched < ahead; fetched += MR_CACHE_LINE)
+                __builtin_prefetch(ring->submissions + (fetched & ring->mask));
+        }
         uint64_t word = mr_load_relaxed((const _Atomic uint64_t *)(const void *)at); /* the only load of it (R5); ordered by P */
         if (mr_likely(word == good && position + good_bytes <= good_end)) {
             position += good_bytes; /* not taken from the word: the next load begins without waiting for this one */

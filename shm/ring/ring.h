@@ -38,6 +38,7 @@
 
 #define MR_RING_WORD_BYTES     8u
 #define MR_RING_PADS_MAX       64u  /* skipped in one peek; what is behind them comes with the next */
+#define MR_RING_PEEK_BYTES     (256u << 10) /* shown in one peek, in whole frames: some 50 us of copying */
 #define MR_RING_PREFETCH_BYTES 512u /* how far peek asks ahead: some frames' worth of latency */
 
 /** True if both sizes are powers of two within the bounds of the ABI, so that positions can be masked. */
@@ -271,7 +272,8 @@ static inline bool mr_ring_is_empty(const struct mr_ring_consumer *ring)
 }
 
 /**
- * Look at up to `max` frames without taking them. Skips pads, at most MR_RING_PADS_MAX a call, for good.
+ * Look at up to `max` frames without taking them, and at none behind the one that makes them MR_RING_PEEK_BYTES: a session with large
+ * records holds its reactor no longer than one with many. Skips pads, at most MR_RING_PADS_MAX a call, for good.
  * @return how many; -EBADMSG: the ring is poisoned, ring->reason says why (frames before the bad one were returned first). Hot.
  */
 MR_HOT MR_MUST_USE int mr_ring_peek(struct mr_ring_consumer *ring, struct mr_ring_frame *frames, uint32_t max);

@@ -95,7 +95,7 @@ static int connect_to(const char *path, struct millrace_error *err)
         return mr_err(err, ENAMETOOLONG, "the socket's path '%s' is longer than the %zu bytes that a Unix socket allows", path,
                       sizeof address.sun_path - 1);
     strcpy(address.sun_path, path);
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return mr_err(err, errno, "socket: %s", strerror(errno));
     if (connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
@@ -104,6 +104,8 @@ static int connect_to(const char *path, struct millrace_error *err)
     close(fd);
     if (code == ECONNREFUSED)
         return mr_err(err, code, "no broker listens on '%s': start one with `millrace up`", path);
+    if (code == EAGAIN)
+        return mr_err(err, code, "the broker at '%s' does not take up connections now: it hangs, or has very many of them waiting", path);
     if (code == EACCES)
         return mr_err(err, code, "'%s' may not be used by this user: see millrace.socket.mode in the broker's configuration", path);
     return mr_err(err, code, "connecting to '%s': %s", path, strerror(code));

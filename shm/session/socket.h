@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The attach socket, both ends: whole messages (shm/abi/message.h) and descriptors over Unix seqpacket, and where the socket lies.
- * Nothing here blocks but mr_session_connect(), whose wait is the kernel's for a full backlog. Any thread. */
+ * Nothing here blocks. Any thread. */
 #ifndef MR_SESSION_SOCKET_H
 #define MR_SESSION_SOCKET_H
 

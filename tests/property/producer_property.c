@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A producer against a door that refuses, moves partitions, dies and comes back: in the end each partition's log holds exactly the
- * committed records that were not reported as failed, in the order of their sequences, once; and each ack names its records and offsets. */
+ * committed records that were not reported as failed or gone, in the order of their sequences, once; and each ack names its records and
+ * offsets. */
 #include <time.h>
 
 #include "millrace/millrace.h"
@@ -10,10 +11,11 @@
 #define OPEN_MAX 40u
 #define UNACKED  INT64_MIN
 #define FAILED   (INT64_MIN + 1)
+#define GONE     (INT64_MIN + 2) /* acked, then told that it is not there any more */
 
 static struct {
-    uint64_t value[RECORDS]; /* by sequence */
-    int64_t offset[RECORDS]; /* or UNACKED, FAILED */
+    uint64_t value[RECORDS + 1]; /* by sequence */
+    int64_t offset[RECORDS + 1]; /* or UNACKED, FAILED, GONE */
     uint64_t count;
 } sent[FAKE_PARTITIONS];
 
@@ -29,11 +31,16 @@ static void take(struct millrace_producer *producer)
         sched_yield();
     for (int i = 0; i < count; i++) {
         fake_must(ack[i].partition >= 0 && (uint32_t)ack[i].partition < FAKE_PARTITIONS && ack[i].count > 0);
-        fake_must(ack[i].error == 0 || (ack[i].error == -ENOSPC && ack[i].base_offset == -1));
+        fake_must(ack[i].error == 0 || ((ack[i].error == -ENOSPC || ack[i].error == -ESTALE) && ack[i].base_offset == -1));
         for (uint32_t k = 0; k < ack[i].count; k++) {
             uint64_t number = ack[i].first_sequence - first_sequence + k;
             fake_must(number < sent[ack[i].partition].count);
             int64_t *offset = &sent[ack[i].partition].offset[number];
+            if (ack[i].error == -ESTALE) {
+                fake_must(*offset >= 0);
+                *offset = GONE;
+                continue;
+            }
             fake_must(*offset == UNACKED); /* once */
             *offset = ack[i].error != 0 ? FAILED : ack[i].base_offset + (int64_t)k;
         }
@@ -59,6 +66,10 @@ static void run(uint64_t seed)
     door.kill_one_in = mr_random_chance(&random, 2, 3) ? 20 + (uint32_t)mr_random_below(&random, 400) : 0;
     door.refuse_one_in = mr_random_chance(&random, 2, 3) ? 50 + (uint32_t)mr_random_below(&random, 500) : 0;
     door.move_one_in = mr_random_chance(&random, 1, 2) ? 5 + (uint32_t)mr_random_below(&random, 100) : 0;
+    if (door.kill_one_in != 0 && mr_random_chance(&random, 1, 2)) {
+        door.lose_one_in = 3;
+        door.refuse_one_in = 0; /* what becomes of the numbers of refused records is forgotten in time: then those that are gone are only counted */
+    }
     first_sequence = mr_random_chance(&random, 1, 2) ? 0 : INT32_MAX - mr_random_below(&random, RECORDS / 4);
     for (uint32_t p = 0; p < FAKE_PARTITIONS; p++)
         door.expected[p] = first_sequence & INT32_MAX;
@@ -129,6 +140,15 @@ static void run(uint64_t seed)
     }
     millrace_producer_abort(producer, slot, open);
     mr_store_relaxed(&door.calm, 1);
+    for (uint32_t p = 0; p < FAKE_PARTITIONS; p++) { /* a last one each: what is gone is found out by what comes behind it */
+        struct millrace_record last = {.value = &sent[p].value[sent[p].count], .value_bytes = 8, .timestamp_ms = -1, .partition = (int32_t)p};
+        int rc;
+        sent[p].value[sent[p].count] = p;
+        while ((rc = millrace_producer_publish(producer, &last, 1)) == -EAGAIN)
+            take(producer);
+        fake_must(rc == 1);
+        sent[p].offset[sent[p].count++] = UNACKED;
+    }
     int rc = millrace_producer_flush(producer, 20000);
     if (rc == -ETIMEDOUT)
         fprintf(stderr, "pending %llu\n", (unsigned long long)millrace_producer_pending(producer));
@@ -150,7 +170,7 @@ static void run(uint64_t seed)
         uint64_t stored = 0;
         for (uint64_t i = 0; i < sent[p].count; i++) {
             fake_must(sent[p].offset[i] != UNACKED);
-            if (sent[p].offset[i] == FAILED)
+            if (sent[p].offset[i] == FAILED || sent[p].offset[i] == GONE)
                 continue;
             fake_must(stored < door.log_end[p] && door.log[p][stored] == sent[p].value[i]);
             fake_must(sent[p].offset[i] == (int64_t)stored);
@@ -158,9 +178,9 @@ static void run(uint64_t seed)
         }
         fake_must(stored == door.log_end[p]);
     }
-    printf("kills %llu refusals %llu moves %llu duplicates %llu out of order %llu not owner %llu full %u\n", (unsigned long long)door.kills,
+    printf("kills %llu refusals %llu moves %llu duplicates %llu out of order %llu not owner %llu lost %llu full %u\n", (unsigned long long)door.kills,
            (unsigned long long)door.refusals, (unsigned long long)door.moves, (unsigned long long)door.duplicates,
-           (unsigned long long)door.out_of_order, (unsigned long long)door.not_owner, again);
+           (unsigned long long)door.out_of_order, (unsigned long long)door.not_owner, (unsigned long long)door.lost, again);
     fflush(stdout);
     fake_door_stop(&door);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A daemon's door and two reactors in a thread, for one topic and one client at a time: it keeps a log of 8-byte values, and does at random
- * what a daemon may do: hold acks back, refuse for good, move partitions, die and come back with its log. */
+ * what a daemon may do: hold acks back, refuse for good, move partitions, die and come back with its log, or with less of it. */
 #ifndef MR_TESTS_SUPPORT_FAKE_DOOR_H
 #define MR_TESTS_SUPPORT_FAKE_DOOR_H
 
@@ -25,6 +25,7 @@
 #define FAKE_REACTORS   2u
 #define FAKE_LOG_MAX    (1u << 20)
 #define FAKE_GROUPS     64u
+#define FAKE_LOSS_MAX   40u
 
 #define fake_must(condition)                                                                                                               \
     do {                                                                                                                                   \
@@ -57,7 +58,15 @@ struct fake_door {
     _Atomic uint32_t calm; /* no more faults */
     struct mr_random random;
     uint32_t kill_one_in, refuse_one_in, move_one_in, hold_one_in; /* 0: never */
-    uint64_t kills, refusals, moves, duplicates, out_of_order, not_owner;
+    uint32_t lose_one_in;                                          /* of the deaths, until it does: less than FAKE_LOSS_MAX records of each log are gone */
+    uint64_t kills, refusals, moves, duplicates, out_of_order, not_owner, lost;
+    /* what a test asks for while it runs */
+    _Atomic uint32_t verdict; /* enum mr_completion_error for all that is no duplicate; OUT_OF_ORDER: expects what never comes; 0: as it is */
+    _Atomic uint32_t holds;   /* no acks */
+    _Atomic uint32_t dies;    /* now, once */
+    _Atomic uint32_t hangs;   /* it does nothing at all */
+    _Atomic uint32_t loses;   /* so many records of each log with it */
+    _Atomic uint64_t stored;  /* records, in all logs together, since the start */
 
     int head_fd;
     struct mr_head *head;
@@ -184,6 +193,12 @@ static struct mr_completion fake_judge(struct fake_door *door, uint32_t reactor,
         fake_must(answer.base_offset >= 0 && door->log[p][answer.base_offset] == value); /* the same record under the same number */
         return answer;
     }
+    uint32_t verdict = mr_load_relaxed(&door->verdict);
+    if (verdict != 0) {
+        answer.error = (int32_t)verdict;
+        answer.expected_sequence = verdict == MR_COMPLETION_OUT_OF_ORDER ? (door->expected[p] + 1) & INT32_MAX : 0;
+        return answer;
+    }
     if (behind != 0) {
         door->out_of_order++;
         answer.error = MR_COMPLETION_OUT_OF_ORDER;
@@ -200,6 +215,7 @@ static struct mr_completion fake_judge(struct fake_door *door, uint32_t reactor,
     door->wire[p][door->log_end[p]] = frame->sequence & INT32_MAX;
     answer.base_offset = (int64_t)door->log_end[p]++;
     door->expected[p] = (frame->sequence + 1) & INT32_MAX;
+    atomic_fetch_add(&door->stored, 1);
     return answer;
 }
 
@@ -209,7 +225,7 @@ static void fake_serve_ring(struct fake_door *door, uint32_t reactor)
     struct mr_ring_frame frame[16];
     bool told = false;
 
-    while (ring->first != ring->next && !fake_chance(door, door->hold_one_in)) {
+    while (ring->first != ring->next && !fake_chance(door, door->hold_one_in) && mr_load_relaxed(&door->holds) == 0) {
         struct fake_group *group = &ring->group[ring->first % FAKE_GROUPS];
         while (group->told < group->count && mr_ring_complete(&ring->ring, &group->completion[group->told])) {
             group->told++;
@@ -246,6 +262,22 @@ static void fake_serve_ring(struct fake_door *door, uint32_t reactor)
     mr_ring_consume(&ring->ring, &frame[count - 1]);
 }
 
+/* It dies; its log may lose its end. */
+static void fake_die(struct fake_door *door, uint64_t loses)
+{
+    door->kills++;
+    for (uint32_t p = 0; p < FAKE_PARTITIONS; p++) {
+        uint64_t count = mr_min_u64(loses, door->log_end[p]);
+        if (count == 0)
+            continue;
+        door->log_end[p] -= count;
+        door->expected[p] = door->wire[p][door->log_end[p]];
+        door->lost += count;
+        door->lose_one_in = 0; /* once: the application's numbers of what is gone are exact the first time */
+    }
+    fake_hang_up(door);
+}
+
 static void *fake_main(void *context)
 {
     struct fake_door *door = context;
@@ -254,6 +286,10 @@ static void *fake_main(void *context)
     uint32_t fd_count;
 
     while (!mr_load_relaxed(&door->stop)) {
+        if (mr_load_relaxed(&door->hangs) != 0) {
+            usleep(1000);
+            continue;
+        }
         struct pollfd wait = {.fd = door->socket >= 0 ? door->socket : door->listener, .events = POLLIN};
         bool busy = door->socket >= 0 && door->ring[0].memory != NULL && door->maps_awaited == 0;
         if (poll(&wait, 1, busy ? 0 : 1) > 0) {
@@ -279,9 +315,11 @@ static void *fake_main(void *context)
             mr_store_release(&fake_partition(door, (uint32_t)mr_random_below(&door->random, FAKE_PARTITIONS))->owner,
                              mr_random_below(&door->random, FAKE_REACTORS) << 32);
         }
-        if (fake_chance(door, door->kill_one_in)) {
-            door->kills++;
-            fake_hang_up(door);
+        if (fake_chance(door, door->kill_one_in))
+            fake_die(door, fake_chance(door, door->lose_one_in) ? mr_random_below(&door->random, FAKE_LOSS_MAX) : 0);
+        else if (mr_load_acquire(&door->dies) != 0) {
+            mr_store_relaxed(&door->dies, 0);
+            fake_die(door, mr_load_relaxed(&door->loses));
         }
         sched_yield();
     }

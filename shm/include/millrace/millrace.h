@@ -32,8 +32,14 @@ enum millrace_idle {
 struct millrace_client_options {
     size_t size_bytes;
     enum millrace_idle idle;
-    int attach_timeout_ms;   /* 0: one try; how long millrace_attach() waits for the broker to appear */
-    int reattach_timeout_ms; /* 30000: how long the broker may be away before calls give -ENOTCONN; -1: for ever */
+    int attach_timeout_ms;   /* 0: one try; how long millrace_attach() waits for the broker to appear; one that is there and hangs: 30 s */
+    /**
+     * 30000: how long the broker may be away before calls give -ENOTCONN; -1: for ever. The library attaches again within the calls of producers
+     * and consumers: it looks for the broker every 2 ms and does not wait for its greeting, so one that is stopped or still starts holds nobody.
+     * Then what was open is opened again, in one call: some 100 us for each producer, consumer and partition read, and 5 s at most in all, with a
+     * broker that greets and then hangs.
+     */
+    int reattach_timeout_ms;
     const char *name;        /* of the program, for the broker's log; NULL: its own name */
 };
 

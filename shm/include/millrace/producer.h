@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Publishing. A producer belongs to one thread, the one that attached its client. Records are written in place into a ring that the broker
- * drains: claim space, fill it, commit; or publish to have them copied in. Nothing here blocks but open and flush.
+ * drains: claim space, fill it, commit; or publish to have them copied in. Nothing here waits for the broker but open, flush and close
+ * (close for 5 s at most), with the exception named at millrace_client_options.reattach_timeout_ms.
  *
  * Delivery: a committed record is sent again by the library after the broker restarts, under the same producer id and sequence, so it
  * is stored once. Its ack arrives by millrace_producer_poll_acks(). */
@@ -97,7 +98,13 @@ struct millrace_ack {
     int32_t partition;
     int64_t base_offset;   /* of the first; the others follow in order. -1: already stored earlier, offset no longer known, or an error */
     enum millrace_durability durability;
-    int error;             /* 0 or -errno: -ETIMEDOUT (outcome unknown), -EMSGSIZE, -EINVAL, -EIO, -ENOSPC, -EACCES (never stored) */
+    int error;             /* 0, or one of these:
+                            * -EMSGSIZE, -EINVAL, -ENOSPC, -EACCES, -EIO (the partition is offline): never stored
+                            * -ETIMEDOUT: outcome unknown: not acknowledged within the broker's delivery.timeout.ms, or its disk failed before it
+                            *   could be, or it died with the record and the next one could not look whether it is stored
+                            * -ENOMEM: of this program; not sent again after a restart of the broker, else never stored
+                            * -ESTALE: stored and acknowledged before, and gone: the broker lost the end of its log, or it was cut. Told once,
+                            *   beside the acks, when the next records come to be stored; what was refused in between may blur first_sequence */
 };
 
 /**
@@ -110,8 +117,8 @@ int millrace_producer_open(struct millrace_producer **producer, struct millrace_
                            const struct millrace_producer_options *options, struct millrace_error *err);
 
 /**
- * Claim space for one record in place. Never blocks, no system call. Several claims may be open; those of one partition are
- * committed in claim order.
+ * Claim space for one record in place. Makes no system call when there is space; else it looks for acks, and drives re-attach as poll_acks
+ * does. Several claims may be open; those of one partition are committed in claim order.
  * @param options NULL: no key, any partition, time of arrival
  * @return 0; -EAGAIN (ring full, or the broker is away: poll acks and try again); -EMSGSIZE; -EINVAL; -ENOTCONN (re-attach was given up)
  */
@@ -133,7 +140,10 @@ void millrace_producer_abort(struct millrace_producer *producer, struct millrace
  */
 int millrace_producer_publish(struct millrace_producer *producer, const struct millrace_record *records, uint32_t count);
 
-/** Collect acks, up to max. Never blocks. Also drives re-attach after the broker went away. @return how many; -ENOTCONN */
+/**
+ * Collect acks, up to max. Does not wait for any. Also drives re-attach after the broker went away: a few system calls at a time.
+ * @return how many; -ENOTCONN
+ */
 int millrace_producer_poll_acks(struct millrace_producer *producer, struct millrace_ack *acks, uint32_t max);
 
 /**

@@ -102,7 +102,7 @@ static void take_ack(struct publisher *p, const struct millrace_ack *ack)
     bool allowed = -ack->error == p->options->allow || (p->options->allow != 0 && ack->error == -ETIMEDOUT);
     if (ack->error != 0 && allowed) { /* may overtake those that wait for the disk */
         struct millrace_ack refused = *ack;
-        refused.base_offset = -ack->error == ENOSPC ? WORKER_REFUSED : WORKER_UNKNOWN;
+        refused.base_offset = ack->error == -ETIMEDOUT ? WORKER_UNKNOWN : WORKER_REFUSED; /* all others: never stored */
         p->refused += ack->count;
         p->last_run[ack->partition] = 0;
         write_down(p, &refused);

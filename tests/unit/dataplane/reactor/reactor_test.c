@@ -17,7 +17,8 @@
 #define SLOT_BYTES   (32u << 10)
 #define REPLIES      8u /* few, so that they are full */
 #define PARTITIONS   2u
-#define RINGS_MAX    8u
+#define RINGS_MAX    48u
+#define SILENT       7u /* clients that do not poll, where a few will do */
 
 static struct {
     char root[64];
@@ -52,7 +53,7 @@ static struct {
     struct mr_disk disk;
     struct mr_disk_ops ops;
     struct mr_disk *below;
-    _Atomic bool holds;
+    _Atomic bool holds, fails;
 } slow;
 
 static uint32_t slow_submit(struct mr_disk *disk, const struct mr_disk_write *writes, uint32_t count)
@@ -62,7 +63,10 @@ static uint32_t slow_submit(struct mr_disk *disk, const struct mr_disk_write *wr
 
 static uint32_t slow_poll(struct mr_disk *disk, struct mr_disk_completion *completions, uint32_t max)
 {
-    return slow.holds ? 0 : mr_disk_poll(slow.below, completions, max);
+    uint32_t count = slow.holds ? 0 : mr_disk_poll(slow.below, completions, max);
+    for (uint32_t i = 0; i < count && slow.fails; i++)
+        completions[i].result = -EIO;
+    return count;
 }
 
 static int slow_wait_fd(struct mr_disk *disk)
@@ -80,7 +84,7 @@ static struct mr_disk *slow_open(struct mr_disk *below)
     slow.below = below;
     slow.ops = (struct mr_disk_ops){.submit = slow_submit, .poll = slow_poll, .wait_fd = slow_wait_fd, .release = slow_release};
     slow.disk = (struct mr_disk){.ops = &slow.ops, .name = "slow"};
-    slow.holds = false;
+    slow.holds = slow.fails = false;
     return &slow.disk;
 }
 
@@ -274,11 +278,11 @@ static int stop(void **state)
     return system(command);
 }
 
-static struct test_ring *open_ring(uint32_t r, uint8_t acks)
+static struct test_ring *open_ring_of(uint32_t r, uint8_t acks, uint32_t submission_bytes)
 {
     static struct mr_handle *tables[RINGS_MAX][PARTITIONS];
     struct test_ring *ring = &rings[r];
-    struct mr_ring_shape shape = {.completion_count = 64, .submission_bytes = 1u << 20};
+    struct mr_ring_shape shape = {.completion_count = 64, .submission_bytes = submission_bytes};
     ring->memory = aligned_alloc(4096, mr_ring_bytes(shape));
     memset(ring->memory, 0, mr_ring_bytes(shape));
     ring->doorbell = eventfd(0, EFD_NONBLOCK);
@@ -297,6 +301,11 @@ static struct test_ring *open_ring(uint32_t r, uint8_t acks)
     return ring;
 }
 
+static struct test_ring *open_ring(uint32_t r, uint8_t acks)
+{
+    return open_ring_of(r, acks, 1u << 20);
+}
+
 static void hurry(struct test_ring *ring)
 {
     uint64_t one = 1;
@@ -304,15 +313,20 @@ static void hurry(struct test_ring *ring)
         assert_int_equal(write(ring->doorbell, &one, sizeof one), sizeof one);
 }
 
-static bool commit(struct test_ring *ring, uint32_t partition)
+static bool commit_bytes(struct test_ring *ring, uint32_t partition, uint32_t bytes)
 {
-    uint8_t *frame = mr_ring_claim(&ring->end, mr_frame_word(32, MR_FRAME_VALUE, 0, partition), 0);
+    uint8_t *frame = mr_ring_claim(&ring->end, mr_frame_word(bytes, MR_FRAME_VALUE, 0, partition), 0);
     if (frame == NULL)
         return false;
     mr_ring_stage(frame, ring->sequence[partition]++);
-    mr_ring_publish(&ring->end, ring->end.tail - 32, ring->end.tail);
+    mr_ring_publish(&ring->end, ring->end.tail - bytes, ring->end.tail);
     hurry(ring);
     return true;
+}
+
+static bool commit(struct test_ring *ring, uint32_t partition)
+{
+    return commit_bytes(ring, partition, 32);
 }
 
 /* @return frames acked without error */
@@ -345,6 +359,28 @@ static int answered_within(struct test_ring *ring, uint32_t wanted, uint32_t *re
     }
     print_message("%u acked, %u refused (%d) of %u\n", acked, *refused, *error, wanted);
     return -1;
+}
+
+struct answers {
+    uint32_t of[MR_COMPLETION_DENIED + 1], all;
+};
+
+/* Take answers until so many frames have one. */
+static void await_answers(struct test_ring *ring, uint32_t wanted, struct answers *answers)
+{
+    struct mr_completion completion;
+    memset(answers, 0, sizeof *answers);
+    for (uint32_t i = 0; i < 50000 && answers->all < wanted; i++) {
+        steward_once();
+        while (mr_ring_poll(&ring->end, &completion)) {
+            answers->of[completion.error] += completion.count;
+            answers->all += completion.count;
+        }
+        mr_ring_heard(&ring->end);
+        mr_ring_producer_free(&ring->end, mr_ring_producer_released(&ring->end));
+        usleep(100);
+    }
+    assert_int_equal(answers->all, wanted);
 }
 
 static void close_ring(struct test_ring *ring)
@@ -434,15 +470,15 @@ static void silent_clients_leave_acks_to_others(void **state)
 {
     uint32_t refused;
     int32_t error = 0;
-    for (uint32_t r = 0; r + 1 < RINGS_MAX; r++) /* seven that never poll, each with as much as its ring takes */
+    for (uint32_t r = 0; r < SILENT; r++) /* seven that never poll, each with as much as its ring takes */
         (void)open_ring(r, MR_DURABILITY_DISK);
     for (uint32_t i = 0; i < 32000; i++)
-        for (uint32_t r = 0; r + 1 < RINGS_MAX; r++) {
+        for (uint32_t r = 0; r < SILENT; r++) {
             (void)commit(&rings[r], i % PARTITIONS);
             if (i % 256 == 0)
                 steward_once();
         }
-    struct test_ring *honest = open_ring(RINGS_MAX - 1, MR_DURABILITY_DISK);
+    struct test_ring *honest = open_ring(SILENT, MR_DURABILITY_DISK);
     for (uint32_t i = 0; i < 100; i++) {
         assert_true(commit(honest, i % PARTITIONS));
         assert_true(answered_within(honest, 1, &refused, &error) >= 0);
@@ -452,6 +488,32 @@ static void silent_clients_leave_acks_to_others(void **state)
     /* And when one of them looks at last, all is there. */
     assert_true(answered_within(&rings[0], (uint32_t)(rings[0].sequence[0] + rings[0].sequence[1]), &refused, &error) >= 0);
     assert_int_equal(refused, 0);
+}
+
+/* Each keeps an ack for each frame that its ring holds, and there are more of them than any reserve that they could share. */
+static void acks_that_are_kept_starve_nobody(void **state)
+{
+    uint32_t refused;
+    int32_t error = 0;
+    slow.holds = true;
+    for (uint32_t r = 0; r + 1 < RINGS_MAX; r++) {
+        struct test_ring *ring = open_ring_of(r, MR_DURABILITY_DISK, 256u << 10);
+        for (uint32_t i = 0; i < 8000 && commit(ring, 0); i++)
+            ring->sequence[0] = 0; /* duplicates of one record that waits for the disk */
+        steward_once();
+    }
+    struct test_ring *honest = open_ring(RINGS_MAX - 1, MR_DURABILITY_LEADER);
+    for (uint32_t i = 0; i < 100; i++) {
+        assert_true(commit(honest, i % PARTITIONS));
+        assert_in_range(answered_within(honest, 1, &refused, &error), 0, 2000);
+        assert_int_equal(refused, 0);
+    }
+    slow.holds = false; /* now they wait for room in completion rings, and nobody polls these */
+    for (uint32_t i = 0; i < 100; i++) {
+        assert_true(commit(honest, i % PARTITIONS));
+        assert_in_range(answered_within(honest, 1, &refused, &error), 0, 2000);
+        usleep(1000);
+    }
 }
 
 static void acks_time_out_while_the_reactor_sleeps(void **state)
@@ -487,6 +549,70 @@ static void frames_without_memory_fail_together(void **state)
         usleep(20000);
     }
     fail_msg("memory that came was not used");
+}
+
+static void frames_of_a_known_producer_without_memory_fail_together(void **state)
+{
+    struct test_ring *ring = open_ring(0, MR_DURABILITY_DISK);
+    struct answers answers;
+    assert_true(commit(ring, 0));
+    await_answers(ring, 1, &answers);
+    assert_int_equal(answers.of[MR_COMPLETION_OK], 1);
+    world.grants_memory = false;
+    for (uint32_t i = 0; i < 30; i++) /* until what was granted is full: none of these is small */
+        assert_true(commit_bytes(ring, 0, 10u << 10));
+    await_answers(ring, 30, &answers);
+    assert_true(answers.of[MR_COMPLETION_NO_SPACE] > 2);
+    assert_int_equal(answers.of[MR_COMPLETION_OUT_OF_ORDER], 0); /* each one a round through the client, and a time-out */
+}
+
+static void large_records_are_refused_in_one_round(void **state)
+{
+    struct test_ring *ring = open_ring(0, MR_DURABILITY_DISK);
+    struct answers answers;
+    assert_true(commit(ring, 0));
+    for (uint32_t i = 0; i < 20; i++) {
+        assert_true(commit_bytes(ring, 0, 20u << 10)); /* over max.message.bytes */
+        assert_true(commit(ring, 0));
+    }
+    await_answers(ring, 41, &answers);
+    assert_int_equal(answers.of[MR_COMPLETION_OK], 1);
+    assert_int_equal(answers.of[MR_COMPLETION_TOO_LARGE], 20);
+    assert_int_equal(answers.of[MR_COMPLETION_OUT_OF_ORDER], 20); /* those can be stored, under the numbers behind the first one */
+    ring->sequence[0] = 1;
+    for (uint32_t i = 0; i < 20; i++)
+        assert_true(commit(ring, 0));
+    await_answers(ring, 20, &answers);
+    assert_int_equal(answers.of[MR_COMPLETION_OK], 20);
+}
+
+static void what_was_appended_before_the_disk_failed_is_unknown_and_the_rest_is_refused_at_once(void **state)
+{
+    struct test_ring *ring = open_ring(0, MR_DURABILITY_DISK);
+    struct answers answers;
+    for (uint32_t i = 0; i < 10; i++)
+        assert_true(commit(ring, 0));
+    await_answers(ring, 10, &answers);
+    assert_int_equal(answers.of[MR_COMPLETION_OK], 10);
+    slow.fails = true;
+    for (uint32_t i = 0; i < 10; i++)
+        assert_true(commit(ring, 0));
+    await_answers(ring, 10, &answers);
+    assert_true(answers.of[MR_COMPLETION_TIMED_OUT] > 0);
+    assert_int_equal(answers.of[MR_COMPLETION_TIMED_OUT] + answers.of[MR_COMPLETION_OFFLINE], 10);
+    uint64_t end = mr_load_acquire(&world.topic->partitions[0].head->log_end);
+    assert_int_equal(end, 10 + answers.of[MR_COMPLETION_TIMED_OUT]);
+    for (uint32_t i = 0; i < 1000; i++)
+        assert_true(commit(ring, 0));
+    await_answers(ring, 1000, &answers);
+    assert_int_equal(answers.of[MR_COMPLETION_OFFLINE], 1000);
+    ring->sequence[0] = 5; /* again: what is durable is, and of the others nobody knows */
+    for (uint32_t i = 5; i < end; i++)
+        assert_true(commit(ring, 0));
+    await_answers(ring, (uint32_t)end - 5, &answers);
+    assert_int_equal(answers.of[MR_COMPLETION_OK], 5);
+    assert_int_equal(answers.of[MR_COMPLETION_TIMED_OUT], end - 10);
+    assert_int_equal(mr_load_acquire(&world.topic->partitions[0].head->log_end), end);
 }
 
 static void ring_of_a_dead_client_comes_back_when_its_last_ack_settles(void **state)
@@ -627,8 +753,12 @@ int main(void)
         T(completion_index_from_the_future_poisons, start_leader),
         T(cold_ring_is_heard_while_another_keeps_the_reactor_busy, start_leader),
         T(silent_clients_leave_acks_to_others, start_disk_asleep),
+        T(acks_that_are_kept_starve_nobody, start_disk_asleep),
         T(acks_time_out_while_the_reactor_sleeps, start_impatient),
         T(frames_without_memory_fail_together, start_impatient),
+        T(frames_of_a_known_producer_without_memory_fail_together, start_impatient),
+        T(large_records_are_refused_in_one_round, start_disk_asleep),
+        T(what_was_appended_before_the_disk_failed_is_unknown_and_the_rest_is_refused_at_once, start_disk_asleep),
         T(ring_of_a_dead_client_comes_back_when_its_last_ack_settles, start_impatient),
         T(what_a_dead_client_committed_is_appended, start_disk_asleep),
         T(replies_do_not_wait_for_a_door_that_waits, start_leader),
