@@ -39,8 +39,7 @@ struct mr_handle {
     uint64_t stalled_ns; /* since when its frames wait for memory; 0: they do not */
     uint32_t acks_outstanding; /* taken and not in the completion ring yet */
     /* consumer: */
-    bool armed;
-    uint64_t armed_offset;
+    struct mr_handle **armed_at; /* what points to it in the partition's list; NULL: not armed */
     struct mr_handle *armed_next;
 };
 

@@ -40,6 +40,7 @@ struct mr_client_ring {
     uint64_t bytes;
     struct mr_ring_shape shape;
     uint32_t number, reactor;
+    uint32_t arms;        /* wake-ups asked for (shm/ring/arm.h) */
     uint32_t open_claims; /* counted when the daemon died: C2 */
     bool dead;
 };
