@@ -140,6 +140,9 @@ MR_HOT uint32_t mr_client_poll(struct millrace_client *client, bool want_space);
  */
 void mr_client_clear_handles(struct millrace_client *client, uint32_t first, uint32_t count);
 
+/** True if all that the daemon can see was answered, and the rest stands behind an open claim (ring.h R3). Poll after it, before believing it. */
+bool mr_client_waits_for_claim(const struct millrace_client *client);
+
 /** Ring the doorbell of a reactor that sleeps. */
 void mr_client_ring_doorbell(struct millrace_client *client) MR_COLD;
 

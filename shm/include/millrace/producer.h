@@ -110,7 +110,8 @@ int millrace_producer_open(struct millrace_producer **producer, struct millrace_
                            const struct millrace_producer_options *options, struct millrace_error *err);
 
 /**
- * Claim space for one record in place. Never blocks, no system call. Several claims may be open; commit them in claim order.
+ * Claim space for one record in place. Never blocks, no system call. Several claims may be open; commit them in claim order. What any producer
+ * of the same client commits meanwhile reaches the broker when the claims before it have ended: keep them short, or attach once more.
  * @param options NULL: no key, any partition, time of arrival
  * @return 0; -EAGAIN (ring full, or the broker is away: poll acks and try again); -EMSGSIZE; -EINVAL; -ENOTCONN (re-attach was given up)
  */
@@ -137,7 +138,8 @@ int millrace_producer_poll_acks(struct millrace_producer *producer, struct millr
 
 /**
  * Wait until everything committed is acknowledged; acks are kept for poll_acks.
- * @return 0; -ETIMEDOUT; -EIO when a record failed; -ENOTCONN
+ * @return 0; -ETIMEDOUT; -EIO when a record failed; -ENOTCONN; -EDEADLK: the rest stands behind an open claim of this client, perhaps of
+ *         another of its producers: commit or abort it first
  */
 int millrace_producer_flush(struct millrace_producer *producer, int timeout_ms);
 

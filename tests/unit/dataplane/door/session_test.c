@@ -289,6 +289,37 @@ static void a_slow_reader_keeps_its_session(void **state)
     millrace_detach(client);
 }
 
+static void flush_does_not_wait_for_what_stands_behind_a_claim_of_the_same_client(void **state)
+{
+    struct millrace_client *client = attach();
+    struct millrace_producer *first = open_producer(client, "new", NULL), *second = open_producer(client, "new", NULL);
+    for (uint32_t i = 0; i < 4; i++) {
+        struct millrace_slot slot[2];
+        publish(second, 'o', 100); /* before the claims: seen */
+        assert_int_equal(millrace_producer_claim(first, 100, NULL, &slot[0]), 0);
+        assert_int_equal(millrace_producer_claim(first, 100, NULL, &slot[1]), 0);
+        publish(second, 'o', 100);
+        publish(second, 'o', 100);
+        assert_int_equal(millrace_producer_flush(second, -1), -EDEADLK);
+        assert_int_equal(millrace_producer_pending(second), 2);
+        assert_int_equal(millrace_producer_flush(first, -1), 0); /* it has nothing pending */
+        memset(slot[0].value, 'n', 100);
+        memset(slot[1].value, 'n', 100);
+        if (i % 2 == 0) {
+            assert_int_equal(millrace_producer_commit(first, slot, 1), 1);
+            assert_int_equal(millrace_producer_flush(first, 5000), 0);
+            assert_int_equal(millrace_producer_flush(second, -1), -EDEADLK);
+            assert_int_equal(millrace_producer_commit(first, slot + 1, 1), 1);
+            assert_int_equal(millrace_producer_flush(first, 5000), 0);
+        } else {
+            millrace_producer_abort(first, slot, 2);
+        }
+        assert_int_equal(millrace_producer_flush(second, 5000), 0);
+        assert_int_equal(millrace_producer_pending(second), 0);
+    }
+    millrace_detach(client);
+}
+
 static int start(void **state)
 {
     door_world_start();
@@ -309,6 +340,7 @@ int main(void)
         cmocka_unit_test(a_ring_that_nothing_open_uses_is_given_back),
         cmocka_unit_test(readers_that_do_not_poll_cannot_hold_all_memory),
         cmocka_unit_test(a_slow_reader_keeps_its_session),
+        cmocka_unit_test(flush_does_not_wait_for_what_stands_behind_a_claim_of_the_same_client),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
