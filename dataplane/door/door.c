@@ -133,11 +133,13 @@ static MR_COLD void close_hit_sessions(struct mr_door *door)
     struct mr_session *next;
     for (struct mr_session *session = door->sessions; session != NULL; session = next) {
         next = session->next;
-        for (struct mr_session_ring *ring = session->rings; ring != NULL; ring = ring->next)
-            if (session->state != MR_SESSION_CLOSING && mr_guard_was_hit(ring->arena)) {
-                door_session_poison(session, MR_POISON_BUS_ERROR);
-                break;
-            }
+        bool hit = false;
+        for (const struct mr_session_ring *ring = session->rings; ring != NULL; ring = ring->next)
+            hit |= mr_guard_was_hit(ring->arena);
+        for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++)
+            hit |= session->consumers[c].open && mr_guard_was_hit(session->consumers[c].pins_arena);
+        if (hit)
+            door_session_poison(session, MR_POISON_BUS_ERROR);
     }
 }
 

@@ -56,6 +56,8 @@ struct mr_session_consumer {
     _Atomic uint64_t *pins;
     uint64_t pins_bytes;
     int pins_fd;
+    int pins_arena;   /* in the guard's table */
+    bool pins_sealed; /* with the first SUBSCRIBE: the client has mapped them by then */
     struct mr_subscriber **subscribers; /* [partition], NULL: not subscribed */
 };
 
@@ -166,7 +168,7 @@ void door_ring_returned(struct mr_session *session, struct mr_ring_session *ring
 void door_ring_free(struct mr_session *session, struct mr_session_ring *slot);
 struct mr_session_ring *door_ring_of(struct mr_session *session, const struct mr_ring_session *ring);
 int door_memfd(const char *name, uint64_t bytes, void **memory, struct millrace_error *err);
-int door_memfd_seal(int fd, uint64_t bytes);
+int door_memfd_seal(int fd, void *memory, uint64_t bytes);
 
 /* open.c */
 void door_open_producer(struct mr_session *session, const struct mr_message_open_producer *message);

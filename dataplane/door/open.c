@@ -274,6 +274,7 @@ static int make_consumer(struct mr_session *session, struct mr_session_consumer 
     consumer->pins_fd = fd;
     consumer->pins = memory;
     consumer->pins_bytes = pins_bytes;
+    consumer->pins_arena = mr_guard_add(memory, pins_bytes);
     consumer->subscribers = calloc(topic->partition_count, sizeof(struct mr_subscriber *));
     rc = consumer->subscribers == NULL ? -ENOMEM : add_handles(session, topic, MR_HANDLE_CONSUMER, 0, -1, -1);
     if (rc < 0) {
@@ -449,6 +450,7 @@ void door_consumer_closed(struct mr_session *session)
 void door_consumer_free(struct mr_session *session, struct mr_session_consumer *consumer)
 {
     if (consumer->pins != NULL) {
+        mr_guard_remove(consumer->pins_arena);
         munmap(consumer->pins, consumer->pins_bytes);
         door_quota_give(session, consumer->pins_bytes);
     }

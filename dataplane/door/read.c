@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "shm/base/logging.h"
+
 static void push_extent(struct mr_session *session, uint32_t consumer, const struct mr_topic_partition *partition, const struct mr_extent_file *file)
 {
     struct mr_message_extent message = {.header = {.bytes = sizeof message, .type = MR_MESSAGE_EXTENT, .abi_version = MR_ABI_VERSION},
@@ -26,6 +28,13 @@ void door_subscribe(struct mr_session *session, const struct mr_message_subscrib
     }
     struct mr_session_consumer *consumer = &session->consumers[message->consumer];
     struct mr_topic_partition *partition = &consumer->topic->partitions[message->partition];
+    int rc = consumer->pins_sealed ? 0 : door_memfd_seal(consumer->pins_fd, consumer->pins, consumer->pins_bytes);
+    if (rc != 0) {
+        mr_say_warn("cannot seal the pins of session %llu: %s", (unsigned long long)session->id, strerror(-rc));
+        door_session_close(session, "its memory could not be sealed");
+        return;
+    }
+    consumer->pins_sealed = true;
     if (consumer->subscribers[message->partition] == NULL) {
         struct mr_subscriber *subscriber = calloc(1, sizeof *subscriber);
         if (subscriber == NULL) {

@@ -161,7 +161,7 @@ void raw_connect(struct raw_client *client)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     memset(client, 0, sizeof *client);
-    client->wake = client->doorbell = -1;
+    client->wake = client->doorbell = client->pins_fd = client->extent_fd = -1;
     for (uint32_t r = 0; r < RAW_RINGS_MAX; r++)
         client->ring[r].fd = -1;
     snprintf(address.sun_path, sizeof address.sun_path, "%s", door_world_socket);
@@ -178,7 +178,7 @@ void raw_attach(struct raw_client *client)
 
 void raw_leave(struct raw_client *client)
 {
-    int *fds[] = {&client->socket, &client->wake, &client->doorbell};
+    int *fds[] = {&client->socket, &client->wake, &client->doorbell, &client->pins_fd, &client->extent_fd};
     for (uint32_t i = 0; i < MR_COUNT_OF(fds); i++)
         if (*fds[i] >= 0) {
             close(*fds[i]);
@@ -218,6 +218,14 @@ static void take_ring(struct raw_client *client, const struct mr_message_ring *r
     raw_send(client, &mapped, sizeof mapped, MR_MESSAGE_RING_MAPPED);
 }
 
+static void keep(int *kept, int *fd)
+{
+    if (*kept >= 0)
+        close(*kept);
+    *kept = *fd;
+    *fd = -1;
+}
+
 int raw_receive(struct raw_client *client)
 {
     for (;;) {
@@ -235,8 +243,13 @@ int raw_receive(struct raw_client *client)
             client->doorbell = fds[1];
             fd_count = 0;
         }
+        if (type == MR_MESSAGE_CONSUMER_OPENED)
+            keep(&client->pins_fd, &fds[1]);
+        if (type == MR_MESSAGE_EXTENT)
+            keep(&client->extent_fd, &fds[0]);
         for (uint32_t i = 0; i < fd_count; i++)
-            close(fds[i]);
+            if (fds[i] >= 0)
+                close(fds[i]);
         client->extents += type == MR_MESSAGE_EXTENT;
         client->rings_gone += type == MR_MESSAGE_RING_GONE;
         bool is_push = type == MR_MESSAGE_EXTENT || type == MR_MESSAGE_EXTENT_GONE || type == MR_MESSAGE_RING_GONE;

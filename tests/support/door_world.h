@@ -33,6 +33,8 @@ struct raw_client {
     union mr_message reply; /* the last one that was no push */
     uint32_t extents;       /* EXTENT pushes seen */
     bool mute;              /* RING is not answered */
+    int pins_fd;            /* of the last CONSUMER_OPENED; -1: none */
+    int extent_fd;          /* of the last EXTENT; -1: none */
     struct {
         void *memory;
         struct mr_ring_shape shape;

@@ -210,6 +210,25 @@ static int holes_in_the_ring(void)
     return rc;
 }
 
+static int holes_in_the_pins(void)
+{
+    raw_attach(&client);
+    assert_int_equal(raw_open_consumer(&client, "t"), MR_MESSAGE_CONSUMER_OPENED);
+    assert_int_equal(fallocate(client.pins_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), 0);
+    int rc = raw_subscribe(&client, 0, 0);
+    assert_int_not_equal(fallocate(client.pins_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), 0);
+    assert_int_not_equal(fcntl(client.pins_fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
+    return rc;
+}
+
+static int pins_sealed_by_the_client(void)
+{
+    raw_attach(&client);
+    assert_int_equal(raw_open_consumer(&client, "t"), MR_MESSAGE_CONSUMER_OPENED);
+    assert_int_equal(fcntl(client.pins_fd, F_ADD_SEALS, F_SEAL_SEAL), 0);
+    return raw_subscribe(&client, 0, 0);
+}
+
 static int closes_a_producer_that_is_not(void)
 {
     raw_attach(&client);
@@ -462,6 +481,8 @@ static const struct {
     M(ring_mapped_twice, HUNG_UP),
     M(ring_sealed_by_the_client, HUNG_UP),
     M(holes_in_the_ring, MR_MESSAGE_PRODUCER_OPENED),
+    M(holes_in_the_pins, MR_MESSAGE_SUBSCRIBED),
+    M(pins_sealed_by_the_client, HUNG_UP),
     M(closes_a_producer_that_is_not, HUNG_UP),
     M(closes_a_consumer_beyond_all, HUNG_UP),
     M(closes_a_consumer_twice, HUNG_UP),
