@@ -165,6 +165,13 @@ static bool take_mail(struct mr_door *door)
     return any;
 }
 
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 /* One round: sleep up to timeout_ms, then take what came. @return true when a signal asks to stop */
 static bool round_once(struct mr_door *door, int signal_fd, int timeout_ms)
 {
@@ -190,6 +197,8 @@ static bool round_once(struct mr_door *door, int signal_fd, int timeout_ms)
     }
     if (count == 0 && timeout_ms > 0)
         door_listen(door, true);
+    if (door->lingering_count > 0)
+        door_look_at_lingering(door, now_ms());
     door_sweep(door);
     return signalled;
 }
@@ -208,11 +217,13 @@ void mr_door_serve(struct mr_door *door, int signal_fd)
         ;
 }
 
-static uint64_t now_ms(void)
+/* True if there are no sessions but those that linger. */
+static bool are_quiet(const struct mr_door *door)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    const struct mr_session *session = door->sessions;
+    while (session != NULL && session->lingers && door_session_is_quiet(session))
+        session = session->next;
+    return session == NULL;
 }
 
 bool mr_door_stop(struct mr_door *door, int signal_fd)
@@ -234,9 +245,10 @@ bool mr_door_stop(struct mr_door *door, int signal_fd)
         door_to_reactor(door, r, &message);
     }
     uint64_t deadline_ms = now_ms() + STOP_WAIT_MS;
-    while (door->stops_awaited > 0 || door->sessions != NULL)
+    while (door->stops_awaited > 0 || !are_quiet(door))
         if (round_once(door, signal_fd, 10) || now_ms() > deadline_ms)
             return false;
+    door_drop_lingering(door);
     return true;
 }
 

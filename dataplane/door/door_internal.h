@@ -98,6 +98,7 @@ struct mr_session {
     uint32_t returns_awaited; /* from reactors: arrays of handles, and rings that retire */
     struct mr_session_producer producers[MR_SESSION_PRODUCERS_MAX];
     struct mr_session_consumer consumers[MR_SESSION_CONSUMERS_MAX];
+    bool lingers;             /* closed, but its process lives and may still read: its pins count */
     uint32_t mail;            /* messages sent, for the rings' word of that name */
     uint32_t replies_awaited; /* from reactors: rings given back, readers let go */
     /* the request in progress */
@@ -125,6 +126,8 @@ struct mr_door {
     struct door_user *users;
     uint32_t session_count;
     uint32_t fd_count, fd_max; /* descriptors that sessions hold here; the log must always find some */
+    uint32_t lingering_count;
+    uint64_t linger_look_ms; /* when to look at them again */
     bool any_settled; /* a CLOSING session waits for nothing any more: sweep */
     bool deaf;        /* no descriptors: the listener is not looked at for a while, instead of at once again and again */
     uint64_t next_session_id;
@@ -145,6 +148,14 @@ void door_session_close(struct mr_session *session, const char *why);
 void door_session_poison(struct mr_session *session, enum mr_poison_reason reason);
 void door_session_settle(struct mr_session *session);
 void door_sweep(struct mr_door *door);
+void door_session_forget(struct mr_session *session);
+bool door_session_is_quiet(const struct mr_session *session);
+
+/* linger.c */
+bool door_process_ended(const struct mr_session *session);
+bool door_may_read_on(const struct mr_session *session);
+void door_look_at_lingering(struct mr_door *door, uint64_t now_ms);
+void door_drop_lingering(struct mr_door *door);
 void door_listen(struct mr_door *door, bool listens);
 bool door_send(struct mr_session *session, const void *message, const int *fds, uint32_t fd_count);
 void door_send_error(struct mr_session *session, uint64_t request, int code, const char *text);
@@ -185,6 +196,7 @@ void door_consumer_free(struct mr_session *session, struct mr_session_consumer *
 void door_subscribe(struct mr_session *session, const struct mr_message_subscribe *message);
 void door_unsubscribed(struct mr_subscriber *subscriber);
 void door_held(struct mr_subscriber *subscriber);
+void door_unlist_all(struct mr_session_consumer *consumer);
 uint32_t door_unsubscribe_all(struct mr_session *session, struct mr_session_consumer *consumer);
 void door_extent_notice(struct mr_door *door, const struct mr_steward_notice *notice);
 void door_find_segment(struct mr_session *session, const struct mr_message_segment *message);

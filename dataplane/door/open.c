@@ -254,7 +254,7 @@ void door_open_producer(struct mr_session *session, const struct mr_message_open
 /* Everything of a consumer but its rings. @return 0; -EMFILE, -ENOMEM with a message, and nothing is left of it */
 static int make_consumer(struct mr_session *session, struct mr_session_consumer *consumer, struct mr_topic *topic, struct millrace_error *err)
 {
-    uint64_t pins_bytes = mr_align_up((uint64_t)topic->partition_count * MR_PINS_PER_PARTITION * sizeof(uint64_t), 4096);
+    uint64_t pins_bytes = mr_align_up(mr_pins_bytes(topic->partition_count), 4096);
     void *memory = NULL;
 
     int rc = door_quota_take(session, pins_bytes, err);

@@ -63,9 +63,18 @@ void door_subscribe(struct mr_session *session, const struct mr_message_subscrib
 static void unlist(struct mr_subscriber *subscriber)
 {
     struct mr_subscriber **at = &subscriber->partition->readers;
-    while (*at != subscriber)
+    while (*at != NULL && *at != subscriber)
         at = &(*at)->door_next;
-    *at = subscriber->door_next;
+    if (*at != NULL) /* else of a session that lingers */
+        *at = subscriber->door_next;
+}
+
+/* Nothing is pushed to it any more. */
+void door_unlist_all(struct mr_session_consumer *consumer)
+{
+    for (uint32_t p = 0; p < consumer->topic->partition_count; p++)
+        if (consumer->subscribers[p] != NULL)
+            unlist(consumer->subscribers[p]);
 }
 
 /* @return replies to wait for */
@@ -101,7 +110,10 @@ void door_held(struct mr_subscriber *subscriber)
     snprintf(text, sizeof text, "its consumer of '%s' has not polled for a while, and what it still looks at of partition %u is memory that others need "
              "(poll more often, take copies by millrace_consumer_copy(), or raise millrace.memory.bytes)",
              subscriber->partition->topic->name, subscriber->partition->index);
+    if (session->lingers)
+        mr_say_info("session %llu of pid %d is over, and its pins are let go of: %s", (unsigned long long)session->id, (int)session->pid, text);
     door_session_close(session, text);
+    door_session_forget(session);
 }
 
 /* The steward made an extent's file, or took one away. */

@@ -172,7 +172,9 @@ void door_ring_returned(struct mr_session *session, struct mr_ring_session *ring
         session->returns_awaited--;
     else
         session->replies_awaited--;
-    if (session->state == MR_SESSION_CLOSING) { /* its end frees them all */
+    if (session->state == MR_SESSION_CLOSING) { /* its end frees them all; one that lingers has no use for them */
+        if (session->lingers)
+            door_ring_free(session, slot);
         door_session_settle(session);
         return;
     }

@@ -142,7 +142,10 @@ struct mr_message_open_consumer {
 
 #define MR_PINS_PER_PARTITION 2u /* one for the extent being read, one for the next */
 
-/** The pins memfd holds _Atomic uint64_t pin[partition_count][MR_PINS_PER_PARTITION]: sequences the client reads from, 0 none. */
+/**
+ * The pins memfd holds _Atomic uint64_t pin[partition_count][MR_PINS_PER_PARTITION]: sequences the client reads from, 0 none. They count as long
+ * as the client's process lives, whatever becomes of the session, or until it stores 1 in the word behind them: it reads by them no more.
+ */
 struct mr_message_consumer_opened {
     struct mr_message_header header;
     uint32_t consumer;
@@ -153,6 +156,16 @@ struct mr_message_consumer_opened {
     uint32_t extent_bytes;
     struct mr_uuid topic_id;
 };
+
+static inline uint64_t mr_pins_left_index(uint32_t partition_count)
+{
+    return (uint64_t)partition_count * MR_PINS_PER_PARTITION;
+}
+
+static inline uint64_t mr_pins_bytes(uint32_t partition_count)
+{
+    return (mr_pins_left_index(partition_count) + 1) * sizeof(uint64_t);
+}
 
 struct mr_message_subscribe {
     struct mr_message_header header;

@@ -88,6 +88,7 @@ struct mr_reader {
 struct mr_grave {
     const void *base;
     uint64_t bytes;
+    _Atomic uint64_t *left; /* NULL; or in pins, to be set when nothing is read by them any more */
 };
 
 struct millrace_consumer {
@@ -133,6 +134,8 @@ bool mr_reader_check_held(struct mr_reader *reader) MR_MUST_USE;
 void mr_reader_add_extent(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t file_id, uint64_t bytes, int fd);
 void mr_reader_drop_extent(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t file_id);
 void mr_consumer_bury(struct millrace_consumer *consumer, const void *base, uint64_t bytes);
+/** Pins of a session that is over: they count until what was given out under them is the caller's no more. */
+void mr_consumer_bury_pins(struct millrace_consumer *consumer, _Atomic uint64_t *pins, uint32_t partition_count);
 void mr_consumer_dig(struct millrace_consumer *consumer);
 
 /* cold.c */

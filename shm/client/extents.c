@@ -7,9 +7,9 @@
 
 #include "shm/client/consumer_internal.h"
 
-void mr_consumer_bury(struct millrace_consumer *consumer, const void *base, uint64_t bytes)
+static void bury(struct millrace_consumer *consumer, struct mr_grave grave)
 {
-    if (base == NULL)
+    if (grave.base == NULL)
         return;
     if (consumer->grave_count == consumer->grave_room) {
         uint32_t room = consumer->grave_room == 0 ? 16 : 2 * consumer->grave_room;
@@ -19,13 +19,25 @@ void mr_consumer_bury(struct millrace_consumer *consumer, const void *base, uint
         consumer->graves = grown;
         consumer->grave_room = room;
     }
-    consumer->graves[consumer->grave_count++] = (struct mr_grave){.base = base, .bytes = bytes};
+    consumer->graves[consumer->grave_count++] = grave;
+}
+
+void mr_consumer_bury(struct millrace_consumer *consumer, const void *base, uint64_t bytes)
+{
+    bury(consumer, (struct mr_grave){.base = base, .bytes = bytes});
+}
+
+void mr_consumer_bury_pins(struct millrace_consumer *consumer, _Atomic uint64_t *pins, uint32_t partition_count)
+{
+    bury(consumer, (struct mr_grave){.base = pins, .bytes = mr_pins_bytes(partition_count), .left = &pins[mr_pins_left_index(partition_count)]});
 }
 
 void mr_consumer_dig(struct millrace_consumer *consumer)
 {
     while (consumer->grave_count > 0) {
         const struct mr_grave *grave = &consumer->graves[--consumer->grave_count];
+        if (grave->left != NULL)
+            mr_store_release(grave->left, 1); /* our reads end before */
         munmap((void *)(uintptr_t)grave->base, grave->bytes);
     }
 }

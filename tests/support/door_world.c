@@ -176,8 +176,22 @@ void raw_attach(struct raw_client *client)
     assert_int_equal(raw_ask(client, &hello, sizeof hello, MR_MESSAGE_HELLO), MR_MESSAGE_WELCOME);
 }
 
+static void leave_consumer(struct raw_client *client, uint32_t number)
+{
+    _Atomic uint64_t *pins = client->consumer[number].pins;
+    uint32_t partition_count = client->consumer[number].partition_count;
+    if (pins == NULL)
+        return;
+    if (!client->abandons)
+        mr_store_release(&pins[mr_pins_left_index(partition_count)], 1);
+    munmap(pins, mr_pins_bytes(partition_count));
+    client->consumer[number].pins = NULL;
+}
+
 void raw_leave(struct raw_client *client)
 {
+    for (uint32_t c = 0; c < MR_COUNT_OF(client->consumer); c++)
+        leave_consumer(client, c);
     int *fds[] = {&client->socket, &client->wake, &client->doorbell, &client->pins_fd, &client->extent_fd};
     for (uint32_t i = 0; i < MR_COUNT_OF(fds); i++)
         if (*fds[i] >= 0) {
@@ -226,6 +240,16 @@ static void keep(int *kept, int *fd)
     *fd = -1;
 }
 
+static void take_consumer(struct raw_client *client, int *fd)
+{
+    const struct mr_message_consumer_opened *opened = &client->reply.consumer_opened;
+    leave_consumer(client, opened->consumer);
+    client->consumer[opened->consumer].partition_count = opened->partition_count;
+    client->consumer[opened->consumer].pins = mmap(NULL, mr_pins_bytes(opened->partition_count), PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+    assert_true(client->consumer[opened->consumer].pins != MAP_FAILED);
+    keep(&client->pins_fd, fd);
+}
+
 int raw_receive(struct raw_client *client)
 {
     for (;;) {
@@ -244,7 +268,7 @@ int raw_receive(struct raw_client *client)
             fd_count = 0;
         }
         if (type == MR_MESSAGE_CONSUMER_OPENED)
-            keep(&client->pins_fd, &fds[1]);
+            take_consumer(client, &fds[1]);
         if (type == MR_MESSAGE_EXTENT)
             keep(&client->extent_fd, &fds[0]);
         for (uint32_t i = 0; i < fd_count; i++)
