@@ -20,6 +20,7 @@
 #include "shm/base/logging.h"
 
 #define STOP_WAIT_MS 30000
+#define RETRY_MS     10
 #define HIT_LOOK_MS  1000 /* the guard cannot ring the bell from its signal handler */
 
 static int bind_socket(struct mr_door *door, const char *path, const char *mode, struct millrace_error *err)
@@ -181,6 +182,8 @@ static bool round_once(struct mr_door *door, int signal_fd, int timeout_ms)
     mr_bell_sleep(door->options.bell);
     if (take_mail(door))
         timeout_ms = 0;
+    if (door->retry && timeout_ms > RETRY_MS)
+        timeout_ms = RETRY_MS;
     int count = epoll_wait(door->epoll, events, MR_COUNT_OF(events), timeout_ms);
     mr_bell_wake(door->options.bell);
     take_mail(door);
@@ -192,11 +195,13 @@ static bool round_once(struct mr_door *door, int signal_fd, int timeout_ms)
             struct signalfd_siginfo info;
             signalled |= read(signal_fd, &info, sizeof info) == (ssize_t)sizeof info;
         } else if (pointer != door->options.bell) {
-            door_session_readable(pointer); /* perhaps closed by an earlier event, but not freed before the sweep (I4) */
+            door_session_event(pointer, (events[i].events & EPOLLOUT) != 0); /* perhaps closed by an earlier event, but not freed before the sweep (I4) */
         }
     }
     if (count == 0 && timeout_ms > 0)
         door_listen(door, true);
+    if (door->retry)
+        door_retry(door);
     if (door->lingering_count > 0)
         door_look_at_lingering(door, now_ms());
     door_sweep(door);

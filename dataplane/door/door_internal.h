@@ -98,6 +98,9 @@ struct mr_session {
     uint32_t returns_awaited; /* from reactors: arrays of handles, and rings that retire */
     struct mr_session_producer producers[MR_SESSION_PRODUCERS_MAX];
     struct mr_session_consumer consumers[MR_SESSION_CONSUMERS_MAX];
+    struct door_unsent *unsent;   /* outgoing.c: what waits for room in its socket */
+    struct mr_subscriber *missed; /* those whose extents did */
+    bool retries;                 /* it does so although no event will tell */
     bool lingers;             /* closed, but its process lives and may still read: its pins count */
     uint32_t mail;            /* messages sent, for the rings' word of that name */
     uint32_t replies_awaited; /* from reactors: rings given back, readers let go */
@@ -126,6 +129,7 @@ struct mr_door {
     struct door_user *users;
     uint32_t session_count;
     uint32_t fd_count, fd_max; /* descriptors that sessions hold here; the log must always find some */
+    bool retry; /* some session's `retries` is set: try again soon */
     uint32_t lingering_count;
     uint64_t linger_look_ms; /* when to look at them again */
     bool any_settled; /* a CLOSING session waits for nothing any more: sweep */
@@ -143,7 +147,7 @@ struct mr_door {
 
 /* session.c */
 void door_accept(struct mr_door *door);
-void door_session_readable(struct mr_session *session);
+void door_session_event(struct mr_session *session, bool has_room);
 void door_session_close(struct mr_session *session, const char *why);
 void door_session_poison(struct mr_session *session, enum mr_poison_reason reason);
 void door_session_settle(struct mr_session *session);
@@ -151,13 +155,26 @@ void door_sweep(struct mr_door *door);
 void door_session_forget(struct mr_session *session);
 bool door_session_is_quiet(const struct mr_session *session);
 
+/* outgoing.c */
+
+/** Send, or keep it until there is room. @return false: the session is closed */
+bool door_send(struct mr_session *session, const void *message, const int *fds, uint32_t fd_count);
+void door_send_unsent(struct mr_session *session);
+void door_drop_unsent(struct mr_session *session);
+void door_retry(struct mr_door *door);
+void door_tell_of_mail(struct mr_session *session);
+void door_push_extent(struct mr_subscriber *subscriber, const struct mr_extent_file *file);
+void door_push_gone(struct mr_subscriber *subscriber, uint32_t file_id);
+/** All of its partition's extents, and that there are no others. */
+void door_push_all(struct mr_subscriber *subscriber);
+void door_forget_missed(struct mr_session *session, uint32_t consumer);
+
 /* linger.c */
 bool door_process_ended(const struct mr_session *session);
 bool door_may_read_on(const struct mr_session *session);
 void door_look_at_lingering(struct mr_door *door, uint64_t now_ms);
 void door_drop_lingering(struct mr_door *door);
 void door_listen(struct mr_door *door, bool listens);
-bool door_send(struct mr_session *session, const void *message, const int *fds, uint32_t fd_count);
 void door_send_error(struct mr_session *session, uint64_t request, int code, const char *text);
 void door_send_done(struct mr_session *session, uint64_t request);
 void door_to_reactor(struct mr_door *door, uint32_t reactor, const struct mr_reactor_message *message);

@@ -11,13 +11,6 @@
 
 #include "shm/base/logging.h"
 
-static void push_extent(struct mr_session *session, uint32_t consumer, const struct mr_topic_partition *partition, const struct mr_extent_file *file)
-{
-    struct mr_message_extent message = {.header = {.bytes = sizeof message, .type = MR_MESSAGE_EXTENT, .abi_version = MR_ABI_VERSION},
-                                        .consumer = consumer, .partition = partition->index, .file_id = file->file_id, .bytes = file->bytes};
-    door_send(session, &message, &file->read_fd, 1);
-}
-
 void door_subscribe(struct mr_session *session, const struct mr_message_subscribe *message)
 {
     struct mr_door *door = session->door;
@@ -50,9 +43,8 @@ void door_subscribe(struct mr_session *session, const struct mr_message_subscrib
         consumer->subscribers[message->partition] = subscriber;
         struct mr_reactor_message add = {.kind = MR_REACTOR_SUBSCRIBE, .subscriber = subscriber};
         door_to_reactor(door, partition->reactor, &add);
-        for (const struct mr_extent_file *file = partition->files; file != NULL && session->state != MR_SESSION_CLOSING; file = file->next)
-            push_extent(session, message->consumer, partition, file);
     }
+    door_push_all(consumer->subscribers[message->partition]);
     struct mr_message_subscribed reply = {
         .header = {.bytes = sizeof reply, .type = MR_MESSAGE_SUBSCRIBED, .abi_version = MR_ABI_VERSION, .request = message->header.request},
         .log_start = mr_load_relaxed(&partition->head->log_start), .visible = mr_load_acquire(&partition->head->visible)};
@@ -81,6 +73,7 @@ void door_unlist_all(struct mr_session_consumer *consumer)
 uint32_t door_unsubscribe_all(struct mr_session *session, struct mr_session_consumer *consumer)
 {
     uint32_t count = 0;
+    door_forget_missed(session, (uint32_t)(consumer - session->consumers));
     for (uint32_t p = 0; p < consumer->topic->partition_count; p++) {
         struct mr_subscriber *subscriber = consumer->subscribers[p];
         if (subscriber == NULL)
@@ -134,7 +127,7 @@ void door_extent_notice(struct mr_door *door, const struct mr_steward_notice *no
         partition->files = file;
         for (struct mr_subscriber *reader = partition->readers, *next; reader != NULL; reader = next) {
             next = reader->door_next; /* a send that fails closes the session and unlists it */
-            push_extent(reader->session, reader->consumer, partition, file);
+            door_push_extent(reader, file);
         }
         return;
     }
@@ -147,12 +140,9 @@ void door_extent_notice(struct mr_door *door, const struct mr_steward_notice *no
         free(file);
         break;
     }
-    struct mr_message_extent gone = {.header = {.bytes = sizeof gone, .type = MR_MESSAGE_EXTENT_GONE, .abi_version = MR_ABI_VERSION},
-                                     .partition = partition->index, .file_id = notice->file_id};
     for (struct mr_subscriber *reader = partition->readers, *next; reader != NULL; reader = next) {
         next = reader->door_next;
-        gone.consumer = reader->consumer;
-        door_send(reader->session, &gone, NULL, 0);
+        door_push_gone(reader, notice->file_id);
     }
 }
 

@@ -21,23 +21,6 @@
 #endif
 #define SESSION_FDS 4u /* socket, pidfd, wake, doorbell */
 
-static void tell_of_mail(struct mr_session *session)
-{
-    session->mail++;
-    for (const struct mr_session_ring *ring = session->rings; ring != NULL; ring = ring->next)
-        mr_store_release(&((struct mr_ring_daemon *)ring->memory)->mail, session->mail);
-}
-
-bool door_send(struct mr_session *session, const void *message, const int *fds, uint32_t fd_count)
-{
-    int rc = mr_session_send(session->socket, message, fds, fd_count);
-    /* A client that does not read its socket only hurts itself: a push that does not fit ends the session, which attaches again. */
-    if (rc != 0 && session->state != MR_SESSION_CLOSING)
-        door_session_close(session, rc == -EAGAIN ? "it does not read its socket" : "its socket failed");
-    tell_of_mail(session);
-    return rc == 0;
-}
-
 void door_send_error(struct mr_session *session, uint64_t request, int code, const char *text)
 {
     struct mr_message_error message = {.header = {.bytes = sizeof message, .type = MR_MESSAGE_ERROR, .abi_version = MR_ABI_VERSION, .request = request},
@@ -278,12 +261,15 @@ static void dispatch(struct mr_session *session, const struct mr_message_header 
     }
 }
 
-/* The socket or the pidfd of a session has news. Descriptors that a client sends are closed unseen (I2). */
-void door_session_readable(struct mr_session *session)
+/* The socket or the pidfd of a session has news. Descriptors that a client sends are closed unseen (I2). What it asks while it does not read our
+ * answers waits in the socket. */
+void door_session_event(struct mr_session *session, bool has_room)
 {
     alignas(8) uint8_t message[MR_MESSAGE_BYTES_MAX];
 
-    for (uint32_t i = 0; i < 16 && session->state != MR_SESSION_CLOSING; i++) {
+    if (has_room)
+        door_send_unsent(session);
+    for (uint32_t i = 0; i < 16 && session->state != MR_SESSION_CLOSING && session->unsent == NULL; i++) {
         int fds[MR_MESSAGE_FDS_MAX];
         uint32_t fd_count = 0;
         int rc = mr_session_receive(session->socket, message, sizeof message, fds, &fd_count);
@@ -325,13 +311,14 @@ void door_session_close(struct mr_session *session, const char *why)
     session->state = MR_SESSION_CLOSING;
     if (why != NULL)
         mr_say_info("session %llu of pid %d is closed: %s", (unsigned long long)session->id, (int)session->pid, why);
+    door_drop_unsent(session);
     session->lingers = door_may_read_on(session);
     door->lingering_count += session->lingers;
     epoll_ctl(door->epoll, EPOLL_CTL_DEL, session->socket, NULL);
     if (session->pidfd >= 0 && !session->lingers)
         epoll_ctl(door->epoll, EPOLL_CTL_DEL, session->pidfd, NULL);
     shutdown(session->socket, SHUT_RDWR);
-    tell_of_mail(session); /* a client that is busy finds out by reading it */
+    door_tell_of_mail(session); /* a client that is busy finds out by reading it */
     for (struct mr_session_ring *ring = session->rings; ring != NULL; ring = ring->next) {
         if (!ring->mapped || ring->leaving)
             continue;

@@ -51,6 +51,8 @@ struct mr_subscriber {
     const _Atomic uint64_t *pins; /* MR_PINS_PER_PARTITION words */
     void *session;                /* the door's */
     uint32_t consumer;
+    bool missed; /* the door's: pushes that found no room; in the session's list */
+    struct mr_subscriber *missed_next;
 };
 
 enum mr_reactor_message_kind {

@@ -42,6 +42,7 @@ struct mr_extent_map {
     uint32_t file_id;
     const uint8_t *base;
     uint64_t bytes;
+    uint32_t round; /* in which it was last told of */
     bool gone; /* the daemon has given it up; we were reading it */
 };
 
@@ -78,6 +79,7 @@ struct mr_reader {
     uint64_t unnamed_ns; /* since when the directory is known not to name the extent being read; 0: it does */
     struct mr_extent_map *maps;
     uint32_t map_count, map_room;
+    uint32_t told_round, told_left; /* EXTENTS: how many are still to be told of; then all that were not are gone */
     uint64_t buffer_poll; /* poll in which records of the private buffers were last given out */
     struct mr_batch_decompressed decompressed;
     struct mr_cold_segment *cold; /* made when first needed */
@@ -129,6 +131,9 @@ void mr_reader_unpin(struct mr_reader *reader, bool all);
 
 /** K5, before any pin is given back or memory unmapped. @return false: what was given out may have been overwritten. Cold. */
 bool mr_reader_check_held(struct mr_reader *reader) MR_MUST_USE;
+
+/** `count` extents are told of now, and there are no others. */
+void mr_reader_expect_extents(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t count);
 
 /** Takes over the descriptor. */
 void mr_reader_add_extent(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t file_id, uint64_t bytes, int fd);

@@ -254,6 +254,15 @@ static struct mr_reader *find_reader(const struct millrace_client *client, const
     return NULL;
 }
 
+void mr_consumers_expect_extents(struct millrace_client *client, const struct mr_message_extent *message)
+{
+    struct millrace_consumer *consumer;
+    struct mr_reader *reader = find_reader(client, message, &consumer);
+
+    if (reader != NULL)
+        mr_reader_expect_extents(consumer, reader, message->file_id);
+}
+
 void mr_consumers_take_extent(struct millrace_client *client, const struct mr_message_extent *message, int fd)
 {
     struct millrace_consumer *consumer;

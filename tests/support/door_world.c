@@ -276,7 +276,7 @@ int raw_receive(struct raw_client *client)
                 close(fds[i]);
         client->extents += type == MR_MESSAGE_EXTENT;
         client->rings_gone += type == MR_MESSAGE_RING_GONE;
-        bool is_push = type == MR_MESSAGE_EXTENT || type == MR_MESSAGE_EXTENT_GONE || type == MR_MESSAGE_RING_GONE;
+        bool is_push = type == MR_MESSAGE_EXTENTS || type == MR_MESSAGE_EXTENT || type == MR_MESSAGE_EXTENT_GONE || type == MR_MESSAGE_RING_GONE;
         if (rc == -EAGAIN || is_push || (type == MR_MESSAGE_RING && !client->mute))
             continue;
         return type;
