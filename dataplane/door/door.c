@@ -20,6 +20,7 @@
 #include "shm/base/logging.h"
 
 #define STOP_WAIT_MS 30000
+#define RETRY_MS     10
 #define HIT_LOOK_MS  1000 /* the guard cannot ring the bell from its signal handler */
 
 static int bind_socket(struct mr_door *door, const char *path, const char *mode, struct millrace_error *err)
@@ -133,11 +134,13 @@ static MR_COLD void close_hit_sessions(struct mr_door *door)
     struct mr_session *next;
     for (struct mr_session *session = door->sessions; session != NULL; session = next) {
         next = session->next;
-        for (struct mr_session_ring *ring = session->rings; ring != NULL; ring = ring->next)
-            if (session->state != MR_SESSION_CLOSING && mr_guard_was_hit(ring->arena)) {
-                door_session_poison(session, MR_POISON_BUS_ERROR);
-                break;
-            }
+        bool hit = false;
+        for (const struct mr_session_ring *ring = session->rings; ring != NULL; ring = ring->next)
+            hit |= mr_guard_was_hit(ring->arena);
+        for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++)
+            hit |= session->consumers[c].open && mr_guard_was_hit(session->consumers[c].pins_arena);
+        if (hit)
+            door_session_poison(session, MR_POISON_BUS_ERROR);
     }
 }
 
@@ -163,6 +166,13 @@ static bool take_mail(struct mr_door *door)
     return any;
 }
 
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 /* One round: sleep up to timeout_ms, then take what came. @return true when a signal asks to stop */
 static bool round_once(struct mr_door *door, int signal_fd, int timeout_ms)
 {
@@ -172,6 +182,8 @@ static bool round_once(struct mr_door *door, int signal_fd, int timeout_ms)
     mr_bell_sleep(door->options.bell);
     if (take_mail(door))
         timeout_ms = 0;
+    if (door->retry && timeout_ms > RETRY_MS)
+        timeout_ms = RETRY_MS;
     int count = epoll_wait(door->epoll, events, MR_COUNT_OF(events), timeout_ms);
     mr_bell_wake(door->options.bell);
     take_mail(door);
@@ -183,11 +195,15 @@ static bool round_once(struct mr_door *door, int signal_fd, int timeout_ms)
             struct signalfd_siginfo info;
             signalled |= read(signal_fd, &info, sizeof info) == (ssize_t)sizeof info;
         } else if (pointer != door->options.bell) {
-            door_session_readable(pointer); /* perhaps closed by an earlier event, but not freed before the sweep (I4) */
+            door_session_event(pointer, (events[i].events & EPOLLOUT) != 0); /* perhaps closed by an earlier event, but not freed before the sweep (I4) */
         }
     }
     if (count == 0 && timeout_ms > 0)
         door_listen(door, true);
+    if (door->retry)
+        door_retry(door);
+    if (door->lingering_count > 0)
+        door_look_at_lingering(door, now_ms());
     door_sweep(door);
     return signalled;
 }
@@ -206,11 +222,13 @@ void mr_door_serve(struct mr_door *door, int signal_fd)
         ;
 }
 
-static uint64_t now_ms(void)
+/* True if there are no sessions but those that linger. */
+static bool are_quiet(const struct mr_door *door)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    const struct mr_session *session = door->sessions;
+    while (session != NULL && session->lingers && door_session_is_quiet(session))
+        session = session->next;
+    return session == NULL;
 }
 
 bool mr_door_stop(struct mr_door *door, int signal_fd)
@@ -232,9 +250,10 @@ bool mr_door_stop(struct mr_door *door, int signal_fd)
         door_to_reactor(door, r, &message);
     }
     uint64_t deadline_ms = now_ms() + STOP_WAIT_MS;
-    while (door->stops_awaited > 0 || door->sessions != NULL)
+    while (door->stops_awaited > 0 || !are_quiet(door))
         if (round_once(door, signal_fd, 10) || now_ms() > deadline_ms)
             return false;
+    door_drop_lingering(door);
     return true;
 }
 

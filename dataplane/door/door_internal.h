@@ -56,6 +56,8 @@ struct mr_session_consumer {
     _Atomic uint64_t *pins;
     uint64_t pins_bytes;
     int pins_fd;
+    int pins_arena;   /* in the guard's table */
+    bool pins_sealed; /* with the first SUBSCRIBE: the client has mapped them by then */
     struct mr_subscriber **subscribers; /* [partition], NULL: not subscribed */
 };
 
@@ -96,6 +98,10 @@ struct mr_session {
     uint32_t returns_awaited; /* from reactors: arrays of handles, and rings that retire */
     struct mr_session_producer producers[MR_SESSION_PRODUCERS_MAX];
     struct mr_session_consumer consumers[MR_SESSION_CONSUMERS_MAX];
+    struct door_unsent *unsent;   /* outgoing.c: what waits for room in its socket */
+    struct mr_subscriber *missed; /* those whose extents did */
+    bool retries;                 /* it does so although no event will tell */
+    bool lingers;             /* closed, but its process lives and may still read: its pins count */
     uint32_t mail;            /* messages sent, for the rings' word of that name */
     uint32_t replies_awaited; /* from reactors: rings given back, readers let go */
     /* the request in progress */
@@ -123,6 +129,9 @@ struct mr_door {
     struct door_user *users;
     uint32_t session_count;
     uint32_t fd_count, fd_max; /* descriptors that sessions hold here; the log must always find some */
+    bool retry; /* some session's `retries` is set: try again soon */
+    uint32_t lingering_count;
+    uint64_t linger_look_ms; /* when to look at them again */
     bool any_settled; /* a CLOSING session waits for nothing any more: sweep */
     bool deaf;        /* no descriptors: the listener is not looked at for a while, instead of at once again and again */
     uint64_t next_session_id;
@@ -138,13 +147,34 @@ struct mr_door {
 
 /* session.c */
 void door_accept(struct mr_door *door);
-void door_session_readable(struct mr_session *session);
+void door_session_event(struct mr_session *session, bool has_room);
 void door_session_close(struct mr_session *session, const char *why);
 void door_session_poison(struct mr_session *session, enum mr_poison_reason reason);
 void door_session_settle(struct mr_session *session);
 void door_sweep(struct mr_door *door);
-void door_listen(struct mr_door *door, bool listens);
+void door_session_forget(struct mr_session *session);
+bool door_session_is_quiet(const struct mr_session *session);
+
+/* outgoing.c */
+
+/** Send, or keep it until there is room. @return false: the session is closed */
 bool door_send(struct mr_session *session, const void *message, const int *fds, uint32_t fd_count);
+void door_send_unsent(struct mr_session *session);
+void door_drop_unsent(struct mr_session *session);
+void door_retry(struct mr_door *door);
+void door_tell_of_mail(struct mr_session *session);
+void door_push_extent(struct mr_subscriber *subscriber, const struct mr_extent_file *file);
+void door_push_gone(struct mr_subscriber *subscriber, uint32_t file_id);
+/** All of its partition's extents, and that there are no others. */
+void door_push_all(struct mr_subscriber *subscriber);
+void door_forget_missed(struct mr_session *session, uint32_t consumer);
+
+/* linger.c */
+bool door_process_ended(const struct mr_session *session);
+bool door_may_read_on(const struct mr_session *session);
+void door_look_at_lingering(struct mr_door *door, uint64_t now_ms);
+void door_drop_lingering(struct mr_door *door);
+void door_listen(struct mr_door *door, bool listens);
 void door_send_error(struct mr_session *session, uint64_t request, int code, const char *text);
 void door_send_done(struct mr_session *session, uint64_t request);
 void door_to_reactor(struct mr_door *door, uint32_t reactor, const struct mr_reactor_message *message);
@@ -166,7 +196,7 @@ void door_ring_returned(struct mr_session *session, struct mr_ring_session *ring
 void door_ring_free(struct mr_session *session, struct mr_session_ring *slot);
 struct mr_session_ring *door_ring_of(struct mr_session *session, const struct mr_ring_session *ring);
 int door_memfd(const char *name, uint64_t bytes, void **memory, struct millrace_error *err);
-int door_memfd_seal(int fd, uint64_t bytes);
+int door_memfd_seal(int fd, void *memory, uint64_t bytes);
 
 /* open.c */
 void door_open_producer(struct mr_session *session, const struct mr_message_open_producer *message);
@@ -183,6 +213,7 @@ void door_consumer_free(struct mr_session *session, struct mr_session_consumer *
 void door_subscribe(struct mr_session *session, const struct mr_message_subscribe *message);
 void door_unsubscribed(struct mr_subscriber *subscriber);
 void door_held(struct mr_subscriber *subscriber);
+void door_unlist_all(struct mr_session_consumer *consumer);
 uint32_t door_unsubscribe_all(struct mr_session *session, struct mr_session_consumer *consumer);
 void door_extent_notice(struct mr_door *door, const struct mr_steward_notice *notice);
 void door_find_segment(struct mr_session *session, const struct mr_message_segment *message);

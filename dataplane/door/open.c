@@ -254,7 +254,7 @@ void door_open_producer(struct mr_session *session, const struct mr_message_open
 /* Everything of a consumer but its rings. @return 0; -EMFILE, -ENOMEM with a message, and nothing is left of it */
 static int make_consumer(struct mr_session *session, struct mr_session_consumer *consumer, struct mr_topic *topic, struct millrace_error *err)
 {
-    uint64_t pins_bytes = mr_align_up((uint64_t)topic->partition_count * MR_PINS_PER_PARTITION * sizeof(uint64_t), 4096);
+    uint64_t pins_bytes = mr_align_up(mr_pins_bytes(topic->partition_count), 4096);
     void *memory = NULL;
 
     int rc = door_quota_take(session, pins_bytes, err);
@@ -274,6 +274,7 @@ static int make_consumer(struct mr_session *session, struct mr_session_consumer 
     consumer->pins_fd = fd;
     consumer->pins = memory;
     consumer->pins_bytes = pins_bytes;
+    consumer->pins_arena = mr_guard_add(memory, pins_bytes);
     consumer->subscribers = calloc(topic->partition_count, sizeof(struct mr_subscriber *));
     rc = consumer->subscribers == NULL ? -ENOMEM : add_handles(session, topic, MR_HANDLE_CONSUMER, 0, -1, -1);
     if (rc < 0) {
@@ -449,6 +450,7 @@ void door_consumer_closed(struct mr_session *session)
 void door_consumer_free(struct mr_session *session, struct mr_session_consumer *consumer)
 {
     if (consumer->pins != NULL) {
+        mr_guard_remove(consumer->pins_arena);
         munmap(consumer->pins, consumer->pins_bytes);
         door_quota_give(session, consumer->pins_bytes);
     }

@@ -9,12 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static void push_extent(struct mr_session *session, uint32_t consumer, const struct mr_topic_partition *partition, const struct mr_extent_file *file)
-{
-    struct mr_message_extent message = {.header = {.bytes = sizeof message, .type = MR_MESSAGE_EXTENT, .abi_version = MR_ABI_VERSION},
-                                        .consumer = consumer, .partition = partition->index, .file_id = file->file_id, .bytes = file->bytes};
-    door_send(session, &message, &file->read_fd, 1);
-}
+#include "shm/base/logging.h"
 
 void door_subscribe(struct mr_session *session, const struct mr_message_subscribe *message)
 {
@@ -26,6 +21,13 @@ void door_subscribe(struct mr_session *session, const struct mr_message_subscrib
     }
     struct mr_session_consumer *consumer = &session->consumers[message->consumer];
     struct mr_topic_partition *partition = &consumer->topic->partitions[message->partition];
+    int rc = consumer->pins_sealed ? 0 : door_memfd_seal(consumer->pins_fd, consumer->pins, consumer->pins_bytes);
+    if (rc != 0) {
+        mr_say_warn("cannot seal the pins of session %llu: %s", (unsigned long long)session->id, strerror(-rc));
+        door_session_close(session, "its memory could not be sealed");
+        return;
+    }
+    consumer->pins_sealed = true;
     if (consumer->subscribers[message->partition] == NULL) {
         struct mr_subscriber *subscriber = calloc(1, sizeof *subscriber);
         if (subscriber == NULL) {
@@ -41,9 +43,8 @@ void door_subscribe(struct mr_session *session, const struct mr_message_subscrib
         consumer->subscribers[message->partition] = subscriber;
         struct mr_reactor_message add = {.kind = MR_REACTOR_SUBSCRIBE, .subscriber = subscriber};
         door_to_reactor(door, partition->reactor, &add);
-        for (const struct mr_extent_file *file = partition->files; file != NULL && session->state != MR_SESSION_CLOSING; file = file->next)
-            push_extent(session, message->consumer, partition, file);
     }
+    door_push_all(consumer->subscribers[message->partition]);
     struct mr_message_subscribed reply = {
         .header = {.bytes = sizeof reply, .type = MR_MESSAGE_SUBSCRIBED, .abi_version = MR_ABI_VERSION, .request = message->header.request},
         .log_start = mr_load_relaxed(&partition->head->log_start), .visible = mr_load_acquire(&partition->head->visible)};
@@ -54,15 +55,25 @@ void door_subscribe(struct mr_session *session, const struct mr_message_subscrib
 static void unlist(struct mr_subscriber *subscriber)
 {
     struct mr_subscriber **at = &subscriber->partition->readers;
-    while (*at != subscriber)
+    while (*at != NULL && *at != subscriber)
         at = &(*at)->door_next;
-    *at = subscriber->door_next;
+    if (*at != NULL) /* else of a session that lingers */
+        *at = subscriber->door_next;
+}
+
+/* Nothing is pushed to it any more. */
+void door_unlist_all(struct mr_session_consumer *consumer)
+{
+    for (uint32_t p = 0; p < consumer->topic->partition_count; p++)
+        if (consumer->subscribers[p] != NULL)
+            unlist(consumer->subscribers[p]);
 }
 
 /* @return replies to wait for */
 uint32_t door_unsubscribe_all(struct mr_session *session, struct mr_session_consumer *consumer)
 {
     uint32_t count = 0;
+    door_forget_missed(session, (uint32_t)(consumer - session->consumers));
     for (uint32_t p = 0; p < consumer->topic->partition_count; p++) {
         struct mr_subscriber *subscriber = consumer->subscribers[p];
         if (subscriber == NULL)
@@ -92,7 +103,10 @@ void door_held(struct mr_subscriber *subscriber)
     snprintf(text, sizeof text, "its consumer of '%s' has not polled for a while, and what it still looks at of partition %u is memory that others need "
              "(poll more often, take copies by millrace_consumer_copy(), or raise millrace.memory.bytes)",
              subscriber->partition->topic->name, subscriber->partition->index);
+    if (session->lingers)
+        mr_say_info("session %llu of pid %d is over, and its pins are let go of: %s", (unsigned long long)session->id, (int)session->pid, text);
     door_session_close(session, text);
+    door_session_forget(session);
 }
 
 /* The steward made an extent's file, or took one away. */
@@ -113,7 +127,7 @@ void door_extent_notice(struct mr_door *door, const struct mr_steward_notice *no
         partition->files = file;
         for (struct mr_subscriber *reader = partition->readers, *next; reader != NULL; reader = next) {
             next = reader->door_next; /* a send that fails closes the session and unlists it */
-            push_extent(reader->session, reader->consumer, partition, file);
+            door_push_extent(reader, file);
         }
         return;
     }
@@ -126,12 +140,9 @@ void door_extent_notice(struct mr_door *door, const struct mr_steward_notice *no
         free(file);
         break;
     }
-    struct mr_message_extent gone = {.header = {.bytes = sizeof gone, .type = MR_MESSAGE_EXTENT_GONE, .abi_version = MR_ABI_VERSION},
-                                     .partition = partition->index, .file_id = notice->file_id};
     for (struct mr_subscriber *reader = partition->readers, *next; reader != NULL; reader = next) {
         next = reader->door_next;
-        gone.consumer = reader->consumer;
-        door_send(reader->session, &gone, NULL, 0);
+        door_push_gone(reader, notice->file_id);
     }
 }
 

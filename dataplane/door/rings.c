@@ -35,12 +35,17 @@ int door_memfd(const char *name, uint64_t bytes, void **memory, struct millrace_
     return fd;
 }
 
-int door_memfd_seal(int fd, uint64_t bytes)
+int door_memfd_seal(int fd, void *memory, uint64_t bytes)
 {
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) != 0)
         return -errno;
     /* FUTURE_WRITE refuses fallocate of holes, also ours to fill them: touching each page through our mapping backs it again. */
-    return fallocate(fd, 0, 0, (off_t)bytes) == 0 || errno == EPERM ? 0 : -errno;
+    if (fallocate(fd, 0, 0, (off_t)bytes) != 0 && errno != EPERM)
+        return -errno;
+    /* Holes punched before the seal read as new zero pages from here on: fault every page in now, on this thread. */
+    for (uint64_t at = 0; at < bytes; at += 4096)
+        (void)*(volatile uint8_t *)((uint8_t *)memory + at);
+    return 0;
 }
 
 /** Count descriptors that are about to be opened for a session. @return false: none are left for sessions */
@@ -135,15 +140,12 @@ void door_ring_mapped(struct mr_session *session, const struct mr_message_ring_m
         door_session_poison(session, MR_POISON_MESSAGE);
         return;
     }
-    int rc = door_memfd_seal(slot->fd, mr_ring_bytes(slot->shape));
+    int rc = door_memfd_seal(slot->fd, slot->memory, mr_ring_bytes(slot->shape));
     if (rc != 0) {
         mr_say_warn("cannot seal the memory of session %llu: %s", (unsigned long long)session->id, strerror(-rc));
         door_session_close(session, "its memory could not be sealed");
         return;
     }
-    /* Holes punched before the seal read as new zero pages from here on: fault every page in now, on this thread. */
-    for (uint64_t at = 0; at < mr_ring_bytes(slot->shape); at += 4096)
-        (void)*(volatile uint8_t *)((uint8_t *)slot->memory + at);
     slot->mapped = true;
     session->maps_awaited--;
     struct mr_reactor_message add = {.kind = MR_REACTOR_ADD_RING, .ring = slot->ring};
@@ -170,7 +172,9 @@ void door_ring_returned(struct mr_session *session, struct mr_ring_session *ring
         session->returns_awaited--;
     else
         session->replies_awaited--;
-    if (session->state == MR_SESSION_CLOSING) { /* its end frees them all */
+    if (session->state == MR_SESSION_CLOSING) { /* its end frees them all; one that lingers has no use for them */
+        if (session->lingers)
+            door_ring_free(session, slot);
         door_session_settle(session);
         return;
     }

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,19 +16,10 @@
 #include "shm/base/logging.h"
 #include "shm/session/socket.h"
 
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
 #define SESSION_FDS 4u /* socket, pidfd, wake, doorbell */
-
-bool door_send(struct mr_session *session, const void *message, const int *fds, uint32_t fd_count)
-{
-    int rc = mr_session_send(session->socket, message, fds, fd_count);
-    /* A client that does not read its socket only hurts itself: a push that does not fit ends the session, which attaches again. */
-    if (rc != 0 && session->state != MR_SESSION_CLOSING)
-        door_session_close(session, rc == -EAGAIN ? "it does not read its socket" : "its socket failed");
-    session->mail++;
-    for (const struct mr_session_ring *ring = session->rings; ring != NULL; ring = ring->next)
-        mr_store_release(&((struct mr_ring_daemon *)ring->memory)->mail, session->mail);
-    return rc == 0;
-}
 
 void door_send_error(struct mr_session *session, uint64_t request, int code, const char *text)
 {
@@ -105,6 +95,17 @@ static void turn_away(struct mr_door *door, int fd, const struct ucred *who, con
         mr_say_warn("pid %d was turned away: %s", (int)who->pid, err->text);
 }
 
+/* @return a descriptor of the process that attached; -1: none is to be had */
+static int open_pidfd(int socket, pid_t pid)
+{
+    int pidfd = -1;
+    socklen_t bytes = sizeof pidfd;
+    /* Of the very process, also when it is of another pid namespace, or its number was given to another meanwhile. From Linux 6.5 on. */
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &bytes) == 0)
+        return pidfd;
+    return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
 void door_accept(struct mr_door *door)
 {
     struct millrace_error err = {0};
@@ -143,7 +144,7 @@ void door_accept(struct mr_door *door)
     session->pid = credentials.pid;
     session->uid = credentials.uid;
     session->id = ++door->next_session_id;
-    session->pidfd = (int)syscall(SYS_pidfd_open, credentials.pid, 0);
+    session->pidfd = open_pidfd(fd, credentials.pid);
     /* Not an eventfd: both sides would share its file, and a client that clears O_NONBLOCK there and fills the counter would hang the
      * reactor in its next write. The ends of a pipe are files of their own. */
     int wake[2] = {-1, -1};
@@ -260,12 +261,15 @@ static void dispatch(struct mr_session *session, const struct mr_message_header 
     }
 }
 
-/* The socket or the pidfd of a session has news. Descriptors that a client sends are closed unseen (I2). */
-void door_session_readable(struct mr_session *session)
+/* The socket or the pidfd of a session has news. Descriptors that a client sends are closed unseen (I2). What it asks while it does not read our
+ * answers waits in the socket. */
+void door_session_event(struct mr_session *session, bool has_room)
 {
     alignas(8) uint8_t message[MR_MESSAGE_BYTES_MAX];
 
-    for (uint32_t i = 0; i < 16 && session->state != MR_SESSION_CLOSING; i++) {
+    if (has_room)
+        door_send_unsent(session);
+    for (uint32_t i = 0; i < 16 && session->state != MR_SESSION_CLOSING && session->unsent == NULL; i++) {
         int fds[MR_MESSAGE_FDS_MAX];
         uint32_t fd_count = 0;
         int rc = mr_session_receive(session->socket, message, sizeof message, fds, &fd_count);
@@ -283,12 +287,11 @@ void door_session_readable(struct mr_session *session)
         }
         dispatch(session, (const struct mr_message_header *)(const void *)message);
     }
-    if (session->state == MR_SESSION_CLOSING)
-        return;
-    /* Readable once the process has ended; a signal would still reach one that nobody has waited for, and this event come again for ever. */
-    struct pollfd process = {.fd = session->pidfd, .events = POLLIN};
-    if (session->pidfd >= 0 && poll(&process, 1, 0) > 0)
+    /* This event would come again for ever. */
+    if ((session->state != MR_SESSION_CLOSING || session->lingers) && door_process_ended(session)) {
         door_session_close(session, NULL);
+        door_session_forget(session);
+    }
 }
 
 void door_session_poison(struct mr_session *session, enum mr_poison_reason reason)
@@ -308,10 +311,14 @@ void door_session_close(struct mr_session *session, const char *why)
     session->state = MR_SESSION_CLOSING;
     if (why != NULL)
         mr_say_info("session %llu of pid %d is closed: %s", (unsigned long long)session->id, (int)session->pid, why);
+    door_drop_unsent(session);
+    session->lingers = door_may_read_on(session);
+    door->lingering_count += session->lingers;
     epoll_ctl(door->epoll, EPOLL_CTL_DEL, session->socket, NULL);
-    if (session->pidfd >= 0)
+    if (session->pidfd >= 0 && !session->lingers)
         epoll_ctl(door->epoll, EPOLL_CTL_DEL, session->pidfd, NULL);
     shutdown(session->socket, SHUT_RDWR);
+    door_tell_of_mail(session); /* a client that is busy finds out by reading it */
     for (struct mr_session_ring *ring = session->rings; ring != NULL; ring = ring->next) {
         if (!ring->mapped || ring->leaving)
             continue;
@@ -321,15 +328,38 @@ void door_session_close(struct mr_session *session, const char *why)
         door_to_reactor(door, ring->reactor, &message);
     }
     for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++)
+        if (session->consumers[c].open && session->lingers)
+            door_unlist_all(&session->consumers[c]);
+        else if (session->consumers[c].open)
+            session->replies_awaited += door_unsubscribe_all(session, &session->consumers[c]);
+    door_session_settle(session);
+}
+
+/* Of a session that lingers: nothing of it counts any more. */
+void door_session_forget(struct mr_session *session)
+{
+    struct mr_door *door = session->door;
+    if (!session->lingers)
+        return;
+    session->lingers = false;
+    door->lingering_count--;
+    epoll_ctl(door->epoll, EPOLL_CTL_DEL, session->pidfd, NULL);
+    for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++)
         if (session->consumers[c].open)
             session->replies_awaited += door_unsubscribe_all(session, &session->consumers[c]);
     door_session_settle(session);
 }
 
-static bool is_settled(const struct mr_session *session)
+/* Closed, and no thread has anything to say about it. */
+bool door_session_is_quiet(const struct mr_session *session)
 {
     return session->state == MR_SESSION_CLOSING && session->replies_awaited == 0 && session->sets_awaited == 0 && session->returns_awaited == 0 &&
            session->request_kind != MR_REQUEST_SEGMENT;
+}
+
+static bool is_settled(const struct mr_session *session)
+{
+    return door_session_is_quiet(session) && !session->lingers;
 }
 
 /* One thing less to wait for; at the last one the session may go. */

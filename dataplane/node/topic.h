@@ -43,7 +43,8 @@ struct mr_topic_partition {
     /* owner reactor */
     alignas(MR_CACHE_LINE) struct mr_partition *log;
     struct mr_ack *waiting_first, *waiting_last; /* in order of end_offset */
-    struct mr_handle *armed;                     /* readers that sleep until something is visible */
+    struct mr_handle *armed;                     /* readers that sleep until `visible` is no longer armed_visible */
+    uint64_t armed_visible;
     struct mr_subscriber *subscribers;           /* whose pins are looked at before an extent is reused */
     struct mr_topic_partition *open_next;        /* in the list of partitions with an open batch */
     struct mr_handle *open_handle;               /* whose records the open batch holds */

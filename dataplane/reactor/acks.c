@@ -6,11 +6,12 @@
 
 #include <unistd.h>
 
-static void wake(int pipe_end)
+void reactor_wake(struct mr_reactor *reactor, struct mr_ring_session *ring)
 {
     uint8_t token = 0;
-    ssize_t ignored = write(pipe_end, &token, sizeof token); /* full: it has been told often enough; EPIPE: it is gone */
+    ssize_t ignored = write(ring->wake, &token, sizeof token); /* full: it has been told often enough; EPIPE: it is gone */
     (void)ignored;
+    reactor_count(&reactor->counters.wakes, 1);
 }
 
 static struct mr_ack *take_ack(struct mr_reactor *reactor, struct mr_ring_session *ring, const struct mr_ack *content)
@@ -193,36 +194,19 @@ void reactor_fail_waiting(struct mr_reactor *reactor, struct mr_topic_partition 
     }
 }
 
-void reactor_wake_armed(struct mr_reactor *reactor, struct mr_topic_partition *partition)
-{
-    uint64_t visible = mr_load_relaxed(&partition->head->visible); /* ours */
-    struct mr_handle **at = &partition->armed;
-    while (*at != NULL) {
-        struct mr_handle *handle = *at;
-        if (visible <= handle->armed_offset) {
-            at = &handle->armed_next;
-            continue;
-        }
-        *at = handle->armed_next;
-        handle->armed = false;
-        wake(handle->ring->wake);
-        reactor_count(&reactor->counters.wakes, 1);
-    }
-}
-
 /* Clients that sleep for acks store `sleeping`, fence, poll once more and sleep; we have written completions, fence once for all rings of
  * this pass, and look: one of the two sees the other. */
 void reactor_wake_sleepers(struct mr_reactor *reactor)
 {
+    if (reactor->due_first != NULL)
+        reactor_wake_due(reactor);
     if (reactor->touched == NULL)
         return;
     mr_fence_seq_cst();
     for (struct mr_ring_session *ring = reactor->touched; ring != NULL; ring = ring->touched_next) {
         ring->completed = false;
-        if (mr_load_relaxed(&ring->ring.client->sleeping) != 0) {
-            wake(ring->wake);
-            reactor_count(&reactor->counters.wakes, 1);
-        }
+        if (mr_load_relaxed(&ring->ring.client->sleeping) != 0)
+            reactor_wake(reactor, ring);
     }
     reactor->touched = NULL;
 }

@@ -271,20 +271,6 @@ static MR_COLD enum take take_slow(struct mr_reactor *reactor, struct mr_handle 
     return append(reactor, handle, frame, body_bytes, record, group);
 }
 
-static void arm(struct mr_reactor *reactor, struct mr_handle *handle, const struct mr_ring_frame *frame)
-{
-    struct mr_topic_partition *partition = handle->partition;
-    struct mr_frame_arm request;
-    memcpy(&request, frame->body, sizeof request);
-    handle->armed_offset = request.offset;
-    if (!handle->armed) {
-        handle->armed = true;
-        handle->armed_next = partition->armed;
-        partition->armed = handle;
-    }
-    reactor_wake_armed(reactor, partition);
-}
-
 static inline enum take take(struct mr_reactor *reactor, struct mr_ring_session *ring, const struct mr_ring_frame *frame, uint32_t group)
 {
     uint32_t number = mr_frame_handle(frame->word);
@@ -310,11 +296,6 @@ static inline enum take take(struct mr_reactor *reactor, struct mr_ring_session 
         if (handle->resolved && goes_on(handle, frame->sequence))
             return append(reactor, handle, frame, body_bytes, &record, group);
         return take_slow(reactor, handle, frame, body_bytes, &record, group);
-    }
-    if (kind == MR_FRAME_ARM && handle->kind == MR_HANDLE_CONSUMER && body_bytes >= sizeof(struct mr_frame_arm)) {
-        if (handle->partition != NULL && handle->partition->reactor == reactor->options.index)
-            arm(reactor, handle, frame);
-        return TAKEN;
     }
     reactor_poison(reactor, ring, MR_POISON_FRAME_KIND);
     return POISONED;

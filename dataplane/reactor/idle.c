@@ -60,7 +60,7 @@ void reactor_make_cold(struct mr_reactor *reactor, bool all)
     uint32_t after = reactor->hot_count;
     for (uint32_t i = after; i < before; i++) {
         struct mr_ring_session *ring = reactor->rings[i];
-        if (!mr_ring_is_empty(&ring->ring) && !ring->poisoned && !ring->closing)
+        if ((!mr_ring_is_empty(&ring->ring) || reactor_has_arms(ring)) && !ring->poisoned && !ring->closing)
             reactor_make_hot(reactor, ring); /* swaps within [after, before): what comes to i was looked at, or is at i + 1 */
     }
 }
@@ -106,9 +106,11 @@ static void sleep_now(struct mr_reactor *reactor)
     bool mail = mr_load_acquire(&reactor->options.messages->tail) != mr_load_relaxed(&reactor->options.messages->head) ||
                 mr_load_acquire(&reactor->options.answers->tail) != mr_load_relaxed(&reactor->options.answers->head);
     bool full = false; /* a hot ring after make_cold has frames: drain them unless it only waits for room */
-    for (uint32_t i = 0; i < reactor->hot_count; i++)
-        full |= !reactor->rings[i]->starved && !reactor->rings[i]->stalled && !reactor->rings[i]->poisoned && !reactor->rings[i]->closing &&
-                !mr_ring_is_empty(&reactor->rings[i]->ring);
+    for (uint32_t i = 0; i < reactor->hot_count; i++) {
+        const struct mr_ring_session *ring = reactor->rings[i];
+        full |= !ring->starved && !ring->stalled && !ring->poisoned && !ring->closing && !mr_ring_is_empty(&ring->ring);
+        full |= reactor_has_arms(ring);
+    }
     if (!mail && !full) {
         reactor_count(&reactor->counters.sleeps, 1);
         take_events(reactor, timeout_ms(reactor));

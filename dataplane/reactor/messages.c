@@ -124,20 +124,6 @@ static void release_producers(struct mr_handle *const *handles, uint32_t count)
     }
 }
 
-static void disarm(struct mr_handle *const *handles, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        struct mr_handle *handle = handles[i];
-        if (handle == NULL || !handle->armed)
-            continue;
-        struct mr_handle **at = &handle->partition->armed;
-        while (*at != handle)
-            at = &(*at)->armed_next;
-        *at = handle->armed_next;
-        handle->armed = false;
-    }
-}
-
 /* A table that the door made after it had asked for handles: until their frames are drained they are in it, as they were in the one before. */
 static void set_handles(struct mr_reactor *reactor, const struct mr_reactor_message *message)
 {
@@ -161,7 +147,7 @@ void reactor_close_handles(struct mr_reactor *reactor)
         struct mr_ring_session *ring = closing->ring;
         if (!closing->drained && (ring->ring.position >= closing->barrier || ring->poisoned || ring->closing)) {
             closing->drained = true;
-            disarm(closing->handles, closing->count);
+            reactor_disarm(closing->handles, closing->count);
             for (uint32_t h = 0; h < closing->count; h++) {
                 uint32_t number = closing->handles[h]->number;
                 if (number < ring->handle_count && ring->handles[number] == closing->handles[h])
@@ -240,7 +226,7 @@ void reactor_leave(struct mr_reactor *reactor)
         if (!ring->leaving || ring->closing || (!ring->poisoned && !mr_ring_is_empty(&ring->ring) && reactor->now_ns < ring->leave_ns))
             continue;
         reactor->leaving_count--;
-        disarm(ring->handles, ring->handle_count);
+        reactor_disarm(ring->handles, ring->handle_count);
         ring->closing = true;
         reactor_drop_backlog(reactor, ring);
         reactor->close_due = true;

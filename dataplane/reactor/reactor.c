@@ -37,12 +37,23 @@ static bool pass(struct mr_reactor *reactor)
         reactor_look_at_doorbells(reactor);
     mr_log_time(reactor->log, reactor->now_ns);
     uint64_t frames = reactor->counters.frames;
-    for (uint32_t i = 0; i < reactor->hot_count; i++)
-        if (!reactor->rings[i]->closing)
-            any |= reactor_drain(reactor, reactor->rings[i]);
+    for (uint32_t i = 0; i < reactor->hot_count; i++) {
+        struct mr_ring_session *ring = reactor->rings[i];
+        if (mr_unlikely(ring->closing))
+            continue;
+        if (mr_unlikely(reactor_has_arms(ring))) {
+            reactor_take_arms(reactor, ring);
+            any = true;
+        }
+        any |= reactor_drain(reactor, ring);
+        if (mr_unlikely(reactor->due_first != NULL))
+            reactor_wake_due(reactor);
+    }
     reactor->rests |= reactor->counters.frames - frames >= MR_BULK_FRAMES;
-    if (mr_unlikely(reactor->leaving_count > 0))
+    if (mr_unlikely(reactor->leaving_count > 0)) {
+        reactor_wake_sleepers(reactor); /* nobody's wake-up waits for others' goodbyes */
         reactor_leave(reactor);
+    }
     any |= reactor_poll_disk(reactor);
     if (mr_unlikely(reactor->freeing_count > 0 && reactor->now_ns >= reactor->recheck_ns)) {
         reactor->recheck_ns = reactor->now_ns + MR_RECHECK_NS;

@@ -39,8 +39,7 @@ struct mr_handle {
     uint64_t stalled_ns; /* since when its frames wait for memory; 0: they do not */
     uint32_t acks_outstanding; /* taken and not in the completion ring yet */
     /* consumer: */
-    bool armed;
-    uint64_t armed_offset;
+    struct mr_handle **armed_at; /* what points to it in the partition's list; NULL: not armed */
     struct mr_handle *armed_next;
 };
 
@@ -52,6 +51,8 @@ struct mr_subscriber {
     const _Atomic uint64_t *pins; /* MR_PINS_PER_PARTITION words */
     void *session;                /* the door's */
     uint32_t consumer;
+    bool missed; /* the door's: pushes that found no room; in the session's list */
+    struct mr_subscriber *missed_next;
 };
 
 enum mr_reactor_message_kind {

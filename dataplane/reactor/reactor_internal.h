@@ -70,6 +70,9 @@ struct mr_ring_session {
     uint32_t reactor;
     void *owner;
     struct mr_ring_session *touched_next;
+    struct mr_ring_session *due_next;
+    bool due;            /* to be woken: in the reactor's list */
+    uint32_t arms_taken; /* shm/ring/arm.h */
     struct mr_group group[MR_GROUPS];
 };
 
@@ -107,6 +110,7 @@ struct mr_reactor {
     uint32_t ring_count, hot_count, ring_capacity;
     struct mr_topic_partition *open_first; /* partitions with an open batch */
     struct mr_ring_session *touched;       /* rings with new completions in this pass */
+    struct mr_ring_session *due_first;     /* rings whose readers have something to read */
     struct mr_topic_partition **partitions; /* all of this reactor */
     uint32_t partition_count, partition_capacity;
 
@@ -141,8 +145,15 @@ void reactor_fail_waiting(struct mr_reactor *reactor, struct mr_topic_partition 
 bool reactor_flush_backlog(struct mr_reactor *reactor, struct mr_ring_session *ring);
 void reactor_drop_backlog(struct mr_reactor *reactor, struct mr_ring_session *ring);
 void reactor_release_groups(struct mr_ring_session *ring);
-void reactor_wake_armed(struct mr_reactor *reactor, struct mr_topic_partition *partition);
+void reactor_wake(struct mr_reactor *reactor, struct mr_ring_session *ring);
 void reactor_wake_sleepers(struct mr_reactor *reactor);
+
+/* arm.c */
+bool reactor_has_arms(const struct mr_ring_session *ring);
+void reactor_take_arms(struct mr_reactor *reactor, struct mr_ring_session *ring);
+void reactor_disarm(struct mr_handle *const *handles, uint32_t count);
+void reactor_wake_armed(struct mr_reactor *reactor, struct mr_topic_partition *partition);
+void reactor_wake_due(struct mr_reactor *reactor);
 
 /* actions.c */
 bool reactor_step_log(struct mr_reactor *reactor);

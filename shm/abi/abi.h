@@ -10,7 +10,7 @@
 
 #include "shm/base/bits.h"
 
-#define MR_ABI_VERSION 3u
+#define MR_ABI_VERSION 4u
 
 /** Durability of an acknowledgement, weakest first (DESIGN.md section 2.2). */
 enum mr_durability {

@@ -7,7 +7,6 @@
  *
  * MR_FRAME_VALUE   body = the value, no key, no headers, time of arrival: the hot case
  * MR_FRAME_RECORD  body = struct mr_frame_record, then value, key, header block, each directly behind the other
- * MR_FRAME_ARM     body = struct mr_frame_arm: wake this session once `offset` is visible
  * MR_FRAME_PAD     nothing but the word: skip length bytes (an aborted claim, or the end of the ring)
  *
  * Everything here is written by a client and hostile: the reactor loads the word once, checks the copy, and never looks again. */
@@ -23,7 +22,6 @@ enum mr_frame_kind {
     MR_FRAME_PAD = 1,
     MR_FRAME_VALUE = 2,
     MR_FRAME_RECORD = 3,
-    MR_FRAME_ARM = 4,
 };
 
 /* The word: bits 0-31 length in bytes, header and padding included; 32-39 kind; 40-47 trailing padding (0..7); 48-63 handle. */
@@ -61,9 +59,5 @@ struct mr_frame_record {
     uint32_t header_count;
 };
 static_assert(sizeof(struct mr_frame_record) == 24, "ABI");
-
-struct mr_frame_arm {
-    uint64_t offset; /* wake when visible > offset */
-};
 
 #endif

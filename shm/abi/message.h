@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Messages on the attach socket: Unix, SOCK_SEQPACKET, one message a packet, descriptors by SCM_RIGHTS. The cold part of a session: what
  * follows it, records and acks, never touches the socket. Replies carry the request's number; the client has one request outstanding,
- * and the daemon may push RING, RING_GONE, EXTENT, EXTENT_GONE and CLOSING in between. Each message is counted in mr_ring_daemon.mail of the session's
+ * and the daemon may push RING, RING_GONE, EXTENTS, EXTENT, EXTENT_GONE and CLOSING in between. Each message is counted in mr_ring_daemon.mail of the session's
  * rings, so that a client that is busy reads its socket when there is something to read, and makes no system call otherwise.
  *
  *  client                                  daemon
@@ -11,9 +11,11 @@
  *                                          answers RING_MAPPED, upon which the daemon seals it and hands it to its reactor) ...
  *                                          PRODUCER_OPENED + [head] | ERROR
  *  OPEN_CONSUMER                        -> RING ... CONSUMER_OPENED + [head, pins memfd, slot file] | ERROR
- *  SUBSCRIBE                            -> EXTENT + [file]  for every live hugepage extent of the partition, SUBSCRIBED | ERROR
+ *  SUBSCRIBE                            -> EXTENTS, and EXTENT + [file] for every live hugepage extent of the partition: there are no others;
+ *                                          SUBSCRIBED | ERROR. Again, if a descriptor was lost
  *                                          and from then on EXTENT + [file] for each one that comes new, well before the tail gets there.
  *                                          A recycled file keeps its file_id and its descriptor; slots lie in the slot file.
+ *                                          A client that does not read its socket misses some, and is told all of them anew when it does.
  *                                          EXTENT_GONE when a file was given up: its memory is free when nobody maps it any more.
  *  SEGMENT (a cold read from an offset) -> SEGMENT_IS + [log, sidecar] | ERROR
  *  TOPIC_CREATE, CLOSE_*                -> DONE | ERROR; what was committed for handles that were closed is still taken. Their numbers are given
@@ -58,6 +60,7 @@ enum mr_message_type {
     MR_MESSAGE_CLOSING = 21,
     MR_MESSAGE_EXTENT_GONE = 22, /* a struct mr_message_extent without bytes, without a descriptor */
     MR_MESSAGE_RING_GONE = 23,   /* a struct mr_message_ring, without a descriptor */
+    MR_MESSAGE_EXTENTS = 24,     /* likewise; file_id says how many EXTENT follow */
 };
 
 struct mr_message_header {
@@ -142,7 +145,10 @@ struct mr_message_open_consumer {
 
 #define MR_PINS_PER_PARTITION 2u /* one for the extent being read, one for the next */
 
-/** The pins memfd holds _Atomic uint64_t pin[partition_count][MR_PINS_PER_PARTITION]: sequences the client reads from, 0 none. */
+/**
+ * The pins memfd holds _Atomic uint64_t pin[partition_count][MR_PINS_PER_PARTITION]: sequences the client reads from, 0 none. They count as long
+ * as the client's process lives, whatever becomes of the session, or until it stores 1 in the word behind them: it reads by them no more.
+ */
 struct mr_message_consumer_opened {
     struct mr_message_header header;
     uint32_t consumer;
@@ -153,6 +159,16 @@ struct mr_message_consumer_opened {
     uint32_t extent_bytes;
     struct mr_uuid topic_id;
 };
+
+static inline uint64_t mr_pins_left_index(uint32_t partition_count)
+{
+    return (uint64_t)partition_count * MR_PINS_PER_PARTITION;
+}
+
+static inline uint64_t mr_pins_bytes(uint32_t partition_count)
+{
+    return (mr_pins_left_index(partition_count) + 1) * sizeof(uint64_t);
+}
 
 struct mr_message_subscribe {
     struct mr_message_header header;

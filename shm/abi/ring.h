@@ -12,11 +12,14 @@
  * Edges.  P (publish): client stores `committed`, release -> reactor loads it, acquire: the frames below it are seen whole.
  *         F (free):    reactor stores `released`, release -> client loads it, acquire: the reactor's reads end before space is reused.
  *         A (ack):     reactor stores a completion's stamp, release -> client loads it, acquire: the line is complete.
+ *         W (wake me): client stores `arms`, release -> reactor loads it, acquire: the words of `arm` below it are written. Back again
+ *                      likewise by `arms_taken`: they may be written anew.
  *         H (heard):   client stores completion_head, release -> reactor loads it, acquire: the line may be written again. */
 #ifndef MR_ABI_RING_H
 #define MR_ABI_RING_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "shm/abi/abi.h"
 
@@ -32,16 +35,43 @@ struct mr_ring_daemon {
     _Atomic uint32_t mail;                            /* messages sent on the session's socket: it moved, read there; a hint */
     alignas(MR_CACHE_LINE) _Atomic uint32_t state;    /* enum mr_ring_state */
     _Atomic uint32_t reason;                          /* enum mr_poison_reason */
+    _Atomic uint32_t arms_taken;                      /* W: of struct mr_ring_client.arm */
     alignas(MR_CACHE_LINE) uint64_t unused[8];
 };
 static_assert(sizeof(struct mr_ring_daemon) == 4 * MR_CACHE_LINE, "ABI");
 
+#define MR_RING_ARMS 256u
+
 struct mr_ring_client {
     /* P: submissions before this position are committed. Alone with its neighbour, which is prefetched with it. */
     alignas(2 * MR_CACHE_LINE) _Atomic uint64_t committed;
+    _Atomic uint32_t arms; /* W: wake-ups asked for so far. In the line that the reactor looks at anyway; it seldom moves */
     alignas(2 * MR_CACHE_LINE) _Atomic uint64_t completion_head; /* H: completions before this index were consumed */
-    alignas(MR_CACHE_LINE) _Atomic uint32_t sleeping;            /* 1: the client sleeps on its wake eventfd; a hint only */
+    alignas(MR_CACHE_LINE) _Atomic uint32_t sleeping;            /* 1: the client sleeps on its wake pipe; a hint only */
+    /* Wake-ups that readers of this session ask for, number i in arm[i mod MR_RING_ARMS]: mr_arm_word(). Not frames: they would wait for
+     * every claim that is open before them. */
+    alignas(MR_CACHE_LINE) _Atomic uint64_t arm[MR_RING_ARMS];
 };
+static_assert(sizeof(struct mr_ring_client) <= 4096, "ABI");
+
+/** Bits 48-63: a consumer's handle; below: the offset, mod 2^48. Wake the session once `visible` of the handle's partition is above it; at each
+ * advance of `visible` it may be woken without need. */
+static inline uint64_t mr_arm_word(uint32_t handle, uint64_t offset)
+{
+    return (uint64_t)handle << 48 | (offset & 0xffffffffffff);
+}
+
+static inline uint32_t mr_arm_handle(uint64_t word)
+{
+    return (uint32_t)(word >> 48);
+}
+
+/** True if `visible` is above the word's offset: less than 2^47 of it. */
+static inline bool mr_arm_is_due(uint64_t word, uint64_t visible)
+{
+    uint64_t above = (visible - word) & 0xffffffffffff;
+    return above != 0 && above < 1ull << 47;
+}
 
 /** One acknowledgement: `count` frames of one handle from first_sequence on. */
 struct mr_completion {
@@ -82,6 +112,7 @@ enum mr_poison_reason {
     MR_POISON_BUS_ERROR = 6,
     MR_POISON_MESSAGE = 7,
     MR_POISON_COMMITTED_INDEX = 8, /* moved back, or beyond what the ring holds */
+    MR_POISON_ARM_INDEX = 9,       /* likewise */
 };
 
 #define MR_RING_DAEMON_POSITION     0u

@@ -45,6 +45,7 @@ struct mr_client_ring {
     struct mr_ring_shape shape;
     uint32_t number, reactor;
     uint32_t tag;         /* among this client's rings, live and dead: what slots call it by */
+    uint32_t arms;        /* wake-ups asked for (shm/ring/arm.h) */
     uint32_t open_claims; /* counted when the daemon died: C2 */
     bool dead;
 };
@@ -175,6 +176,9 @@ void mr_client_blot_unshown(struct millrace_client *client, uint32_t first, uint
  */
 void mr_client_clear_handles(struct millrace_client *client, uint32_t first, uint32_t count);
 
+/** True if all that the daemon can see was answered, and the rest stands behind an open claim (ring.h R3). Poll after it, before believing it. */
+bool mr_client_waits_for_claim(const struct millrace_client *client);
+
 /** Ring the doorbell of a reactor that sleeps. */
 void mr_client_ring_doorbell(struct millrace_client *client) MR_COLD;
 
@@ -230,6 +234,8 @@ int mr_producers_resume(struct millrace_client *client) MR_MUST_USE;
 void mr_producers_pump(struct millrace_client *client);
 void mr_consumers_lose(struct millrace_client *client);
 int mr_consumers_resume(struct millrace_client *client) MR_MUST_USE;
+/** All extents of a partition follow, as many as file_id says. */
+void mr_consumers_expect_extents(struct millrace_client *client, const struct mr_message_extent *message);
 /** Takes over the descriptor. */
 void mr_consumers_take_extent(struct millrace_client *client, const struct mr_message_extent *message, int fd);
 void mr_consumers_drop_extent(struct millrace_client *client, const struct mr_message_extent *message);

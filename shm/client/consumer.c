@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "shm/batch/headers.h"
+#include "shm/ring/arm.h"
 
 /* Begin with a batch. @return 1: it has records for us; 0: skipped; -EBADMSG and so on */
 static int open_batch(struct millrace_consumer *consumer, struct mr_reader *reader, const uint8_t *batch, uint64_t available_bytes,
@@ -250,29 +251,20 @@ static MR_COLD bool arm_all(struct millrace_consumer *consumer)
 
     for (uint32_t i = 0; i < consumer->reader_count; i++) {
         struct mr_reader *reader = &consumer->reader[i];
-        struct mr_client_ring *ring = mr_head_owner_ring(client, consumer->head, reader->partition, consumer->rings_end);
-        struct mr_frame_arm arm = {.offset = reader->offset};
-        const uint32_t bytes = MR_FRAME_HEADER_BYTES + sizeof arm;
-        uint64_t word = mr_frame_word(bytes, MR_FRAME_ARM, 0, consumer->handle_first + reader->partition);
         /* An arm stays until it is answered, which it is once visible has passed it. */
         if (reader->armed && reader->armed_offset == reader->offset && mr_load_acquire(&reader->head->visible) <= reader->armed_offset)
             continue;
-        uint8_t *frame = ring != NULL ? mr_ring_claim(&ring->ring, word, 0) : NULL;
-        if (ring != NULL && frame == NULL) {
-            mr_client_poll(client, true);
-            frame = mr_ring_claim(&ring->ring, word, 0);
-        }
-        if (frame == NULL) {
+        struct mr_client_ring *ring = mr_head_owner_ring(client, consumer->head, reader->partition, consumer->rings_end);
+        if (ring == NULL || !mr_ring_arm(&ring->ring, &ring->arms, consumer->handle_first + reader->partition, reader->offset)) {
             all = false;
             continue;
         }
-        memcpy(frame + MR_FRAME_HEADER_BYTES, &arm, sizeof arm);
-        mr_ring_stage(frame, 0);
-        mr_ring_publish(&ring->ring, ring->ring.tail - bytes, ring->ring.tail);
-        mr_client_wake(client, ring);
         reader->armed = true;
         reader->armed_offset = reader->offset;
     }
+    for (struct mr_client_ring *ring = client->rings; ring != NULL; ring = ring->next)
+        if (mr_ring_show_arms(&ring->ring, ring->arms))
+            mr_client_wake(client, ring);
     return all;
 }
 

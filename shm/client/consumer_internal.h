@@ -42,6 +42,7 @@ struct mr_extent_map {
     uint32_t file_id;
     const uint8_t *base;
     uint64_t bytes;
+    uint32_t round; /* in which it was last told of */
     bool gone; /* the daemon has given it up; we were reading it */
 };
 
@@ -78,6 +79,7 @@ struct mr_reader {
     uint64_t unnamed_ns; /* since when the directory is known not to name the extent being read; 0: it does */
     struct mr_extent_map *maps;
     uint32_t map_count, map_room;
+    uint32_t told_round, told_left; /* EXTENTS: how many are still to be told of; then all that were not are gone */
     uint64_t buffer_poll; /* poll in which records of the private buffers were last given out */
     struct mr_batch_decompressed decompressed;
     struct mr_cold_segment *cold; /* made when first needed */
@@ -88,6 +90,7 @@ struct mr_reader {
 struct mr_grave {
     const void *base;
     uint64_t bytes;
+    _Atomic uint64_t *left; /* NULL; or in pins, to be set when nothing is read by them any more */
 };
 
 struct millrace_consumer {
@@ -129,10 +132,15 @@ void mr_reader_unpin(struct mr_reader *reader, bool all);
 /** K5, before any pin is given back or memory unmapped. @return false: what was given out may have been overwritten. Cold. */
 bool mr_reader_check_held(struct mr_reader *reader) MR_MUST_USE;
 
+/** `count` extents are told of now, and there are no others. */
+void mr_reader_expect_extents(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t count);
+
 /** Takes over the descriptor. */
 void mr_reader_add_extent(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t file_id, uint64_t bytes, int fd);
 void mr_reader_drop_extent(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t file_id);
 void mr_consumer_bury(struct millrace_consumer *consumer, const void *base, uint64_t bytes);
+/** Pins of a session that is over: they count until what was given out under them is the caller's no more. */
+void mr_consumer_bury_pins(struct millrace_consumer *consumer, _Atomic uint64_t *pins, uint32_t partition_count);
 void mr_consumer_dig(struct millrace_consumer *consumer);
 
 /* cold.c */

@@ -41,7 +41,7 @@ static int map_pins(struct millrace_consumer *consumer, int fd, struct millrace_
 {
     struct stat st;
 
-    consumer->pins_bytes = (uint64_t)consumer->partition_count * MR_PINS_PER_PARTITION * sizeof(uint64_t);
+    consumer->pins_bytes = mr_pins_bytes(consumer->partition_count);
     if (fstat(fd, &st) != 0 || (uint64_t)st.st_size < consumer->pins_bytes)
         return mr_err(err, EPROTO, "the broker's memory for pins is too small");
     void *base = mmap(NULL, consumer->pins_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
@@ -94,8 +94,10 @@ static int introduce(struct millrace_consumer *consumer, int timeout_ms, struct 
 static void unmap(struct millrace_consumer *consumer)
 {
     mr_head_unmap(consumer->head, consumer->head_bytes);
-    if (consumer->pins != NULL)
+    if (consumer->pins != NULL) {
+        mr_store_release(&consumer->pins[mr_pins_left_index(consumer->partition_count)], 1);
         munmap(consumer->pins, consumer->pins_bytes);
+    }
     if (consumer->slots != NULL)
         munmap((void *)(uintptr_t)consumer->slots, consumer->slots_map_bytes);
     if (consumer->slots_fd >= 0)
@@ -252,6 +254,15 @@ static struct mr_reader *find_reader(const struct millrace_client *client, const
     return NULL;
 }
 
+void mr_consumers_expect_extents(struct millrace_client *client, const struct mr_message_extent *message)
+{
+    struct millrace_consumer *consumer;
+    struct mr_reader *reader = find_reader(client, message, &consumer);
+
+    if (reader != NULL)
+        mr_reader_expect_extents(consumer, reader, message->file_id);
+}
+
 void mr_consumers_take_extent(struct millrace_client *client, const struct mr_message_extent *message, int fd)
 {
     struct millrace_consumer *consumer;
@@ -299,7 +310,7 @@ static int resume(struct millrace_consumer *consumer, struct millrace_error *err
         return rc;
     }
     mr_consumer_bury(consumer, old.head, old.head_bytes); /* K4; a cursor of this poll may still look at it */
-    mr_consumer_bury(consumer, old.pins, old.pins_bytes);
+    mr_consumer_bury_pins(consumer, old.pins, old.partition_count);
     mr_consumer_bury(consumer, old.slots, old.slots_map_bytes);
     if (old.slots_fd >= 0)
         close(old.slots_fd);

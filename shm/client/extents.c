@@ -7,9 +7,9 @@
 
 #include "shm/client/consumer_internal.h"
 
-void mr_consumer_bury(struct millrace_consumer *consumer, const void *base, uint64_t bytes)
+static void bury(struct millrace_consumer *consumer, struct mr_grave grave)
 {
-    if (base == NULL)
+    if (grave.base == NULL)
         return;
     if (consumer->grave_count == consumer->grave_room) {
         uint32_t room = consumer->grave_room == 0 ? 16 : 2 * consumer->grave_room;
@@ -19,13 +19,25 @@ void mr_consumer_bury(struct millrace_consumer *consumer, const void *base, uint
         consumer->graves = grown;
         consumer->grave_room = room;
     }
-    consumer->graves[consumer->grave_count++] = (struct mr_grave){.base = base, .bytes = bytes};
+    consumer->graves[consumer->grave_count++] = grave;
+}
+
+void mr_consumer_bury(struct millrace_consumer *consumer, const void *base, uint64_t bytes)
+{
+    bury(consumer, (struct mr_grave){.base = base, .bytes = bytes});
+}
+
+void mr_consumer_bury_pins(struct millrace_consumer *consumer, _Atomic uint64_t *pins, uint32_t partition_count)
+{
+    bury(consumer, (struct mr_grave){.base = pins, .bytes = mr_pins_bytes(partition_count), .left = &pins[mr_pins_left_index(partition_count)]});
 }
 
 void mr_consumer_dig(struct millrace_consumer *consumer)
 {
     while (consumer->grave_count > 0) {
         const struct mr_grave *grave = &consumer->graves[--consumer->grave_count];
+        if (grave->left != NULL)
+            mr_store_release(grave->left, 1); /* our reads end before */
         munmap((void *)(uintptr_t)grave->base, grave->bytes);
     }
 }
@@ -54,11 +66,32 @@ void mr_reader_drop_extent(struct millrace_consumer *consumer, struct mr_reader 
     drop_gone(consumer, reader);
 }
 
-void mr_reader_add_extent(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t file_id, uint64_t bytes, int fd)
+static void end_round(struct millrace_consumer *consumer, struct mr_reader *reader)
+{
+    for (uint32_t i = 0; i < reader->map_count; i++)
+        reader->maps[i].gone = reader->maps[i].gone || reader->maps[i].round != reader->told_round;
+    drop_gone(consumer, reader);
+}
+
+void mr_reader_expect_extents(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t count)
+{
+    reader->told_round++;
+    reader->told_left = count;
+    if (count == 0)
+        end_round(consumer, reader);
+}
+
+static void add_map(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t file_id, uint64_t bytes, int fd)
 {
     struct stat st;
     void *base = MAP_FAILED;
 
+    for (uint32_t i = 0; i < reader->map_count; i++)
+        if (reader->maps[i].file_id == file_id) { /* told again: a number is not given twice by one daemon */
+            reader->maps[i].round = reader->told_round;
+            close(fd);
+            return;
+        }
     drop_gone(consumer, reader);
     if (reader->map_count == reader->map_room) {
         uint32_t room = reader->map_room == 0 ? 16 : 2 * reader->map_room;
@@ -75,15 +108,14 @@ void mr_reader_add_extent(struct millrace_consumer *consumer, struct mr_reader *
     close(fd);
     if (base == MAP_FAILED)
         return;
-    for (uint32_t i = 0; i < reader->map_count; i++)
-        if (reader->maps[i].file_id == file_id) { /* the same file told twice, or its number given to another */
-            if (reader->extent != NULL && (const uint8_t *)reader->extent == reader->maps[i].base)
-                reader->state = MR_READER_LOOKING;
-            mr_consumer_bury(consumer, reader->maps[i].base, reader->maps[i].bytes);
-            reader->maps[i] = (struct mr_extent_map){.file_id = file_id, .base = base, .bytes = bytes};
-            return;
-        }
-    reader->maps[reader->map_count++] = (struct mr_extent_map){.file_id = file_id, .base = base, .bytes = bytes};
+    reader->maps[reader->map_count++] = (struct mr_extent_map){.file_id = file_id, .base = base, .bytes = bytes, .round = reader->told_round};
+}
+
+void mr_reader_add_extent(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t file_id, uint64_t bytes, int fd)
+{
+    add_map(consumer, reader, file_id, bytes, fd);
+    if (reader->told_left > 0 && --reader->told_left == 0)
+        end_round(consumer, reader);
 }
 
 /* @return the extent's memory, *bytes of it; NULL: we have no descriptor for it (yet) */

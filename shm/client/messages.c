@@ -32,6 +32,12 @@ static int take_push(struct millrace_client *client, const union mr_message *mes
     case MR_MESSAGE_RING_GONE:
         rc = message->header.bytes == sizeof message->ring && fd_count == 0 ? mr_client_drop_ring(client, message->ring.ring) : -EPROTO;
         break;
+    case MR_MESSAGE_EXTENTS:
+        if (message->header.bytes == sizeof message->extent && fd_count == 0)
+            mr_consumers_expect_extents(client, &message->extent);
+        else
+            rc = -EPROTO;
+        break;
     case MR_MESSAGE_EXTENT:
         if (message->header.bytes != sizeof message->extent || fd_count != 1) {
             rc = -EPROTO;

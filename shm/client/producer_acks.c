@@ -173,10 +173,15 @@ MR_CLIENT_EXPORT int millrace_producer_flush(struct millrace_producer *producer,
     client->collecting = true; /* all acks are kept, without bound */
     client->choked = false;
     while (producer->pending > 0 && rc == 0) {
+        bool waits_for_claim = mr_client_waits_for_claim(client);
         uint32_t count = mr_client_poll(client, true);
         mr_producers_pump(client);
         if (count > 0)
             continue;
+        if (mr_unlikely(waits_for_claim && producer->pending > producer->backlog_count)) {
+            rc = -EDEADLK; /* this thread is the only one that could end the claim */
+            break;
+        }
         rc = producer->lost ? -ENOTCONN : mr_client_drive(client);
         if (rc != 0)
             break;

@@ -196,6 +196,19 @@ void mr_client_blot_unshown(struct millrace_client *client, uint32_t first, uint
         blot_out(ring, ring->ring.committed, first, count);
 }
 
+bool mr_client_waits_for_claim(const struct millrace_client *client)
+{
+    bool any = false;
+
+    for (const struct mr_client_ring *ring = client->rings; ring != NULL; ring = ring->next) {
+        uint64_t committed = mr_load_relaxed(&ring->ring.client->committed); /* ours */
+        if (mr_ring_producer_released(&ring->ring) != committed)
+            return false;
+        any = any || committed != ring->ring.tail;
+    }
+    return any;
+}
+
 void mr_client_clear_handles(struct millrace_client *client, uint32_t first, uint32_t count)
 {
     bool choked = client->choked, collecting = client->collecting;

@@ -96,7 +96,6 @@ static const uint8_t frame_bytes_min[] = {
     [MR_FRAME_PAD] = MR_RING_WORD_BYTES,
     [MR_FRAME_VALUE] = MR_FRAME_HEADER_BYTES,
     [MR_FRAME_RECORD] = MR_FRAME_HEADER_BYTES + sizeof(struct mr_frame_record),
-    [MR_FRAME_ARM] = MR_FRAME_HEADER_BYTES + sizeof(struct mr_frame_arm),
 };
 
 static enum mr_poison_reason judge(const struct mr_ring_consumer *ring, uint64_t position, uint64_t word, uint64_t committed)

@@ -58,7 +58,7 @@ size_t fuzz_seed(unsigned n, uint8_t *data, size_t room)
     } seeds[] = {
         {0, 1, {16 | (uint64_t)MR_FRAME_VALUE << 32, 0}},
         {0, 1, {24 | (uint64_t)MR_FRAME_VALUE << 32 | 3ull << 40, 7, 0,
-                 8 | (uint64_t)MR_FRAME_PAD << 32, 24 | (uint64_t)MR_FRAME_ARM << 32, 0, 9}},
+                 8 | (uint64_t)MR_FRAME_PAD << 32, 24 | 4ull << 32, 0, 9}},
         {0, 0, {40 | (uint64_t)MR_FRAME_RECORD << 32 | 5ull << 48, 1, 2, 3, 4, 16 | (uint64_t)MR_FRAME_VALUE << 32, 6}},
         {0, 1, {2048 | (uint64_t)MR_FRAME_PAD << 32}},
         {255, 1, {8 | (uint64_t)MR_FRAME_PAD << 32, 8 | (uint64_t)MR_FRAME_PAD << 32, 1024 | (uint64_t)MR_FRAME_VALUE << 32}},

@@ -162,7 +162,7 @@ void raw_connect(struct raw_client *client)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     memset(client, 0, sizeof *client);
-    client->wake = client->doorbell = -1;
+    client->wake = client->doorbell = client->pins_fd = client->extent_fd = -1;
     for (uint32_t r = 0; r < RAW_RINGS_MAX; r++)
         client->ring[r].fd = -1;
     snprintf(address.sun_path, sizeof address.sun_path, "%s", door_world_socket);
@@ -177,9 +177,23 @@ void raw_attach(struct raw_client *client)
     assert_int_equal(raw_ask(client, &hello, sizeof hello, MR_MESSAGE_HELLO), MR_MESSAGE_WELCOME);
 }
 
+static void leave_consumer(struct raw_client *client, uint32_t number)
+{
+    _Atomic uint64_t *pins = client->consumer[number].pins;
+    uint32_t partition_count = client->consumer[number].partition_count;
+    if (pins == NULL)
+        return;
+    if (!client->abandons)
+        mr_store_release(&pins[mr_pins_left_index(partition_count)], 1);
+    munmap(pins, mr_pins_bytes(partition_count));
+    client->consumer[number].pins = NULL;
+}
+
 void raw_leave(struct raw_client *client)
 {
-    int *fds[] = {&client->socket, &client->wake, &client->doorbell};
+    for (uint32_t c = 0; c < MR_COUNT_OF(client->consumer); c++)
+        leave_consumer(client, c);
+    int *fds[] = {&client->socket, &client->wake, &client->doorbell, &client->pins_fd, &client->extent_fd};
     for (uint32_t i = 0; i < MR_COUNT_OF(fds); i++)
         if (*fds[i] >= 0) {
             close(*fds[i]);
@@ -219,6 +233,24 @@ static void take_ring(struct raw_client *client, const struct mr_message_ring *r
     raw_send(client, &mapped, sizeof mapped, MR_MESSAGE_RING_MAPPED);
 }
 
+static void keep(int *kept, int *fd)
+{
+    if (*kept >= 0)
+        close(*kept);
+    *kept = *fd;
+    *fd = -1;
+}
+
+static void take_consumer(struct raw_client *client, int *fd)
+{
+    const struct mr_message_consumer_opened *opened = &client->reply.consumer_opened;
+    leave_consumer(client, opened->consumer);
+    client->consumer[opened->consumer].partition_count = opened->partition_count;
+    client->consumer[opened->consumer].pins = mmap(NULL, mr_pins_bytes(opened->partition_count), PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+    assert_true(client->consumer[opened->consumer].pins != MAP_FAILED);
+    keep(&client->pins_fd, fd);
+}
+
 int raw_receive(struct raw_client *client)
 {
     for (;;) {
@@ -236,11 +268,16 @@ int raw_receive(struct raw_client *client)
             client->doorbell = fds[1];
             fd_count = 0;
         }
+        if (type == MR_MESSAGE_CONSUMER_OPENED)
+            take_consumer(client, &fds[1]);
+        if (type == MR_MESSAGE_EXTENT)
+            keep(&client->extent_fd, &fds[0]);
         for (uint32_t i = 0; i < fd_count; i++)
-            close(fds[i]);
+            if (fds[i] >= 0)
+                close(fds[i]);
         client->extents += type == MR_MESSAGE_EXTENT;
         client->rings_gone += type == MR_MESSAGE_RING_GONE;
-        bool is_push = type == MR_MESSAGE_EXTENT || type == MR_MESSAGE_EXTENT_GONE || type == MR_MESSAGE_RING_GONE;
+        bool is_push = type == MR_MESSAGE_EXTENTS || type == MR_MESSAGE_EXTENT || type == MR_MESSAGE_EXTENT_GONE || type == MR_MESSAGE_RING_GONE;
         if (rc == -EAGAIN || is_push || (type == MR_MESSAGE_RING && !client->mute))
             continue;
         return type;

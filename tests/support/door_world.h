@@ -33,6 +33,13 @@ struct raw_client {
     union mr_message reply; /* the last one that was no push */
     uint32_t extents;       /* EXTENT pushes seen */
     bool mute;              /* RING is not answered */
+    int pins_fd;            /* of the last CONSUMER_OPENED; -1: none */
+    struct {
+        _Atomic uint64_t *pins; /* by number; NULL: it is not open */
+        uint32_t partition_count;
+    } consumer[256];
+    bool abandons;          /* raw_leave() does not say that it reads no more */
+    int extent_fd;          /* of the last EXTENT; -1: none */
     struct {
         void *memory;
         struct mr_ring_shape shape;

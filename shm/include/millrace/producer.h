@@ -118,7 +118,8 @@ int millrace_producer_open(struct millrace_producer **producer, struct millrace_
 
 /**
  * Claim space for one record in place. Makes no system call when there is space; else it looks for acks, and drives re-attach as poll_acks
- * does. Several claims may be open; those of one partition are committed in claim order.
+ * does. Several claims may be open; those of one partition are committed in claim order. What any producer of the same client commits
+ * meanwhile reaches the broker when the claims before it have ended: keep them short, or attach once more.
  * @param options NULL: no key, any partition, time of arrival
  * @return 0; -EAGAIN (ring full, or the broker is away: poll acks and try again); -EMSGSIZE; -EINVAL; -ENOTCONN (re-attach was given up)
  */
@@ -148,7 +149,8 @@ int millrace_producer_poll_acks(struct millrace_producer *producer, struct millr
 
 /**
  * Wait until everything committed is acknowledged; acks are kept for poll_acks.
- * @return 0; -ETIMEDOUT; -EIO when a record failed; -ENOTCONN
+ * @return 0; -ETIMEDOUT; -EIO when a record failed; -ENOTCONN; -EDEADLK: the rest stands behind an open claim of this client, perhaps of
+ *         another of its producers: commit or abort it first
  */
 int millrace_producer_flush(struct millrace_producer *producer, int timeout_ms);
 

@@ -3,6 +3,8 @@
  * the daemon has no more descriptors than before. */
 #include "tests/support/door_world.h"
 
+#include "shm/ring/arm.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -208,6 +210,25 @@ static int holes_in_the_ring(void)
     return rc;
 }
 
+static int holes_in_the_pins(void)
+{
+    raw_attach(&client);
+    assert_int_equal(raw_open_consumer(&client, "t"), MR_MESSAGE_CONSUMER_OPENED);
+    assert_int_equal(fallocate(client.pins_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), 0);
+    int rc = raw_subscribe(&client, 0, 0);
+    assert_int_not_equal(fallocate(client.pins_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), 0);
+    assert_int_not_equal(fcntl(client.pins_fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
+    return rc;
+}
+
+static int pins_sealed_by_the_client(void)
+{
+    raw_attach(&client);
+    assert_int_equal(raw_open_consumer(&client, "t"), MR_MESSAGE_CONSUMER_OPENED);
+    assert_int_equal(fcntl(client.pins_fd, F_ADD_SEALS, F_SEAL_SEAL), 0);
+    return raw_subscribe(&client, 0, 0);
+}
+
 static int closes_a_producer_that_is_not(void)
 {
     raw_attach(&client);
@@ -326,9 +347,38 @@ static int frame_shorter_than_its_padding(void)
     return bad_frame(mr_frame_word(16, MR_FRAME_VALUE, 7, 0));
 }
 
-static int frame_of_a_consumer_on_a_producer(void)
+static int frame_of_a_producer_on_a_consumer(void)
 {
-    return bad_frame(mr_frame_word(32, MR_FRAME_ARM, 0, 0));
+    raw_attach(&client);
+    assert_int_equal(raw_open_consumer(&client, "t"), MR_MESSAGE_CONSUMER_OPENED);
+    raw_frame(&client, mr_frame_word(32, MR_FRAME_VALUE, 0, client.reply.consumer_opened.handle_first), 32, 0);
+    return raw_receive(&client);
+}
+
+/* Arms for handles that are not, for a producer's, and more than fit. */
+static int arms_of_nobody(void)
+{
+    raw_attach(&client);
+    assert_int_equal(raw_open_producer(&client, "t", MR_DURABILITY_LEADER), MR_MESSAGE_PRODUCER_OPENED);
+    uint32_t first = client.reply.producer_opened.handle_first, next = 0;
+    for (uint32_t i = 0; i < MR_RING_ARMS; i++)
+        assert_true(mr_ring_arm(&client.ring[0].end, &next, i % 2 == 0 ? first : i * 255, i));
+    assert_false(mr_ring_arm(&client.ring[0].end, &next, first, 0));
+    assert_true(mr_ring_show_arms(&client.ring[0].end, next));
+    assert_int_equal(raw_produce(&client, first, 0), 0);
+    for (uint32_t i = 0; i < 5000 && !mr_ring_arm(&client.ring[0].end, &next, first, 0); i++)
+        usleep(1000);
+    return next == MR_RING_ARMS + 1 ? MR_MESSAGE_DONE : -1;
+}
+
+static int arms_beyond_their_ring(void)
+{
+    uint64_t one = 1;
+    raw_attach(&client);
+    assert_int_equal(raw_open_producer(&client, "t", MR_DURABILITY_LEADER), MR_MESSAGE_PRODUCER_OPENED);
+    mr_store_release(&client.ring[0].end.client->arms, MR_RING_ARMS + 1);
+    assert_int_equal(write(client.doorbell, &one, sizeof one), sizeof one);
+    return raw_receive(&client);
 }
 
 static int frame_of_length_zero(void)
@@ -431,6 +481,8 @@ static const struct {
     M(ring_mapped_twice, HUNG_UP),
     M(ring_sealed_by_the_client, HUNG_UP),
     M(holes_in_the_ring, MR_MESSAGE_PRODUCER_OPENED),
+    M(holes_in_the_pins, MR_MESSAGE_SUBSCRIBED),
+    M(pins_sealed_by_the_client, HUNG_UP),
     M(closes_a_producer_that_is_not, HUNG_UP),
     M(closes_a_consumer_beyond_all, HUNG_UP),
     M(closes_a_consumer_twice, HUNG_UP),
@@ -446,7 +498,9 @@ static const struct {
     M(frame_of_no_kind, HUNG_UP),
     M(frame_longer_than_the_ring, HUNG_UP),
     M(frame_shorter_than_its_padding, HUNG_UP),
-    M(frame_of_a_consumer_on_a_producer, HUNG_UP),
+    M(frame_of_a_producer_on_a_consumer, HUNG_UP),
+    M(arms_of_nobody, MR_MESSAGE_DONE),
+    M(arms_beyond_their_ring, HUNG_UP),
     M(frame_of_length_zero, HUNG_UP),
     M(wake_end_made_blocking_and_never_read, MR_MESSAGE_DONE),
     M(topic_named_as_a_path, MR_MESSAGE_ERROR),

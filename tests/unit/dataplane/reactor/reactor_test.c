@@ -8,9 +8,11 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "dataplane/log/recover.h"
+#include "shm/ring/arm.h"
 
 #define SHORT_MS     200u /* delivery time-out where it is what is tested */
 #define LONG_MS      20000u
@@ -743,6 +745,123 @@ static void closed_handles_come_back_when_their_frames_are_acked_and_not_before(
     free(table);
 }
 
+/* A table of a session's own, all of it consumers of partition 0. */
+static struct mr_handle *consumers_of(struct test_ring *ring, struct mr_handle **table, uint32_t count)
+{
+    struct mr_handle *handles = calloc(count, sizeof *handles);
+    for (uint32_t i = 0; i < count; i++) {
+        handles[i] = (struct mr_handle){.partition = &world.topic->partitions[0], .ring = ring->session, .kind = MR_HANDLE_CONSUMER, .number = i};
+        table[i] = &handles[i];
+    }
+    send_message((struct mr_reactor_message){.kind = MR_REACTOR_SET_HANDLES, .ring = ring->session, .handles = table, .handle_count = count});
+    (void)await(MR_REACTOR_SET_HANDLES);
+    return handles;
+}
+
+/* @return tokens in the ring's pipe; waits up to 5 s for the first */
+static uint32_t wakes(struct test_ring *ring)
+{
+    uint8_t tokens[256];
+    ssize_t got = -1;
+    for (uint32_t i = 0; i < 50000 && got <= 0; i++) {
+        steward_once();
+        got = read(ring->wake[0], tokens, sizeof tokens);
+        if (got <= 0)
+            usleep(100);
+    }
+    return got > 0 ? (uint32_t)got : 0;
+}
+
+static void arm_and_wait(struct test_ring *ring, uint32_t *arms, uint32_t handle, uint64_t offset)
+{
+    for (uint32_t i = 0; i < 50000 && !mr_ring_arm(&ring->end, arms, handle, offset); i++) {
+        (void)mr_ring_show_arms(&ring->end, *arms);
+        hurry(ring);
+        usleep(100);
+    }
+    if (mr_ring_show_arms(&ring->end, *arms))
+        hurry(ring);
+}
+
+static void a_reader_is_woken_although_a_claim_is_open(void **state)
+{
+    struct test_ring *reader = open_ring(0, MR_DURABILITY_LEADER), *writer = open_ring(1, MR_DURABILITY_LEADER);
+    struct mr_handle *table[1], *handles;
+    uint32_t arms = 0;
+    uint8_t token;
+    handles = consumers_of(reader, table, 1);
+    assert_non_null(mr_ring_claim(&reader->end, mr_frame_word(64, MR_FRAME_VALUE, 0, 0), 0)); /* of a producer of the same client */
+    for (uint64_t i = 0; i < 3; i++) {
+        arm_and_wait(reader, &arms, 0, i);
+        while (mr_load_acquire(&reader->end.daemon->arms_taken) != arms)
+            usleep(100);
+        assert_true(read(reader->wake[0], &token, 1) < 0); /* not before there is something */
+        assert_true(commit(writer, 0));
+        assert_int_equal(wakes(reader), 1);
+    }
+    arm_and_wait(reader, &arms, 0, 1); /* what it has not seen is there already */
+    assert_int_equal(wakes(reader), 1);
+    close_ring(reader);
+    (void)await(MR_REACTOR_CLOSE_RING);
+    free(handles);
+}
+
+static void a_reader_of_a_disk_topic_is_woken_by_the_commit_only(void **state)
+{
+    struct test_ring *reader = open_ring(0, MR_DURABILITY_DISK), *writer = open_ring(1, MR_DURABILITY_DISK);
+    struct mr_handle *table[1], *handles;
+    uint32_t arms = 0;
+    handles = consumers_of(reader, table, 1);
+    slow.holds = true;
+    arm_and_wait(reader, &arms, 0, 0);
+    assert_true(commit(writer, 0));
+    for (uint32_t i = 0; i < 50; i++) {
+        uint8_t token;
+        steward_once();
+        assert_true(read(reader->wake[0], &token, 1) < 0);
+        usleep(1000);
+    }
+    slow.holds = false;
+    assert_int_equal(wakes(reader), 1);
+    close_ring(reader);
+    (void)await(MR_REACTOR_CLOSE_RING);
+    free(handles);
+}
+
+/* As many as a session can have, all of them waiting for an offset that never comes. */
+static void a_client_with_very_many_armed_readers_holds_up_nobody(void **state)
+{
+    const uint32_t count = 65536;
+    struct test_ring *hoard = open_ring(0, MR_DURABILITY_LEADER), *other = open_ring(1, MR_DURABILITY_LEADER);
+    struct mr_handle **table = calloc(count, sizeof *table), *handles = consumers_of(hoard, table, count);
+    struct timespec from, to;
+    uint32_t arms = 0, refused = 0, acked = 0;
+    int32_t error = 0;
+    for (uint32_t i = 0; i < count; i++)
+        arm_and_wait(hoard, &arms, i, 1ull << 40);
+    assert_true(commit(other, 0));
+    assert_int_equal(wakes(hoard), 1); /* one token for them all */
+    for (uint32_t i = 0; i < count; i++)
+        arm_and_wait(hoard, &arms, i, 1ull << 40);
+    while (mr_load_acquire(&hoard->end.daemon->arms_taken) != arms)
+        usleep(100);
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    close_ring(hoard);
+    assert_true(commit(other, 1));
+    for (uint32_t i = 0; i < 100000 && acked < 2; i++) {
+        acked += poll_acks(other, &refused, &error);
+        steward_once();
+        usleep(100);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    (void)await(MR_REACTOR_CLOSE_RING);
+    assert_int_equal(acked, 2);
+    double ms = (double)(to.tv_sec - from.tv_sec) * 1e3 + (double)(to.tv_nsec - from.tv_nsec) / 1e6;
+    assert_true(ms < 1000); /* two milliseconds; with a walk for each of them, several seconds */
+    free(handles);
+    free(table);
+}
+
 int main(void)
 {
 #define T(name, setup) cmocka_unit_test_setup_teardown(name, setup, stop)
@@ -765,6 +884,9 @@ int main(void)
         T(partition_without_a_log_refuses, start_leader),
         T(producers_share_a_ring_and_a_partition, start_disk_asleep),
         T(closed_handles_come_back_when_their_frames_are_acked_and_not_before, start_disk_asleep),
+        T(a_reader_is_woken_although_a_claim_is_open, start_leader),
+        T(a_reader_of_a_disk_topic_is_woken_by_the_commit_only, start_disk_asleep),
+        T(a_client_with_very_many_armed_readers_holds_up_nobody, start_leader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
