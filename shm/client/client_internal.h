@@ -56,6 +56,7 @@ struct millrace_client {
     uint32_t ring_next;           /* numbers of those that come will not be lower */
     uint32_t reactor_count;
     enum mr_client_state state;
+    bool ended;                 /* the socket seems to have */
     bool progressed;            /* since the last look at the clock */
     bool choked;                /* a producer's acks are not being collected: leave completions where they are */
     bool collecting;            /* a flush is under way: no producer chokes */

@@ -117,6 +117,45 @@ static void a_client_that_pauses_keeps_its_session_and_learns_what_it_missed(voi
     millrace_detach(client);
 }
 
+/* As after a daemon that let go of the pins while we were amid a poll. */
+static void records_read_while_their_memory_was_used_again_are_not_given_out(void **state)
+{
+    struct millrace_client *client = attach();
+    struct millrace_error err;
+    struct millrace_record record[10];
+    static uint8_t values[10][60000];
+    uint64_t next;
+    assert_int_equal(millrace_topic_create(client, "torn", 1, "millrace.durability=leader", &err), 0);
+    struct millrace_producer *producer = open_producer(client, "torn", NULL);
+    published = 0;
+    publish_numbered(producer, 100);
+    assert_int_equal(millrace_producer_flush(producer, 10000), 0);
+    struct millrace_consumer *consumer = open_consumer(client, "torn", MILLRACE_START_BEGIN);
+    struct mr_reader *reader = &consumer->reader[0];
+    for (uint32_t way = 0; way < 2; way++) {
+        assert_int_equal(millrace_consumer_seek_start(consumer, 0), 0);
+        int got = millrace_consumer_poll(consumer, record, 10, 5000);
+        assert_true(got > 0);
+        for (uint32_t i = 0; i < MR_PINS_PER_PARTITION; i++)
+            reader->held_sequence[i]--;
+        if (way == 0)
+            assert_int_equal(millrace_consumer_poll(consumer, record, 10, 5000), -ESTALE);
+        else
+            assert_int_equal(millrace_consumer_copy(consumer, values, 60000, NULL, 10), -ESTALE);
+        assert_int_equal(millrace_consumer_position(consumer, 0, &next, NULL, NULL), 0);
+        assert_int_equal(next, got);
+        assert_int_equal(millrace_consumer_poll(consumer, record, 10, 0), -ESTALE); /* until a seek */
+        assert_int_equal(millrace_consumer_seek_offset(consumer, 0, next), 0);
+        while (next < 100) {
+            got = millrace_consumer_poll(consumer, record, 10, 5000);
+            assert_true(got > 0);
+            for (int i = 0; i < got; i++)
+                assert_true(is_record(&record[i], next++));
+        }
+    }
+    millrace_detach(client);
+}
+
 static int start(void **state)
 {
     door_world_start();
@@ -131,7 +170,8 @@ static int stop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_client_that_pauses_keeps_its_session_and_learns_what_it_missed),
+        cmocka_unit_test(records_read_while_their_memory_was_used_again_are_not_given_out),
+        cmocka_unit_test(a_client_that_pauses_keeps_its_session_and_learns_what_it_missed), /* it wants all memory */
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
