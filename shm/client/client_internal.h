@@ -63,6 +63,7 @@ struct millrace_client {
     uint32_t tag_next;
     uint64_t owner_next; /* of producers: ring.h */
     enum mr_client_state state;
+    bool ended;                 /* the socket seems to have */
     bool progressed;            /* since the last look at the clock */
     bool rang;                  /* a doorbell, since the last wait */
     bool choked;                /* a producer's acks are not being collected: leave completions where they are */

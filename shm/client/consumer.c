@@ -180,7 +180,7 @@ static inline void begin_poll(struct millrace_consumer *consumer)
 {
     consumer->poll_count++;
     if (mr_unlikely(mr_client_has_mail(consumer->client)) && mr_client_take_pushes(consumer->client) != 0)
-        consumer->client->quiet_since_ns = 1; /* mr_client_drive() finds out why */
+        consumer->client->ended = true; /* mr_client_drive() finds out why */
     for (uint32_t i = 0; i < consumer->reader_count; i++) {
         struct mr_reader *reader = &consumer->reader[i];
         if (mr_unlikely(reader->held[0] != NULL && reader->held[1] != NULL))
@@ -207,6 +207,16 @@ static inline uint32_t turn(struct millrace_consumer *consumer)
     return first;
 }
 
+/* The extent was used again while we read it: what this poll took of it is not given out. */
+static MR_COLD void take_back(struct mr_reader *reader, uint64_t offset)
+{
+    reader->offset = offset;
+    reader->state = MR_READER_LOOKING;
+    reader->in_batch = false;
+    reader->error = -ESTALE; /* what the poll before gave out may have changed as well */
+    mr_reader_leave_cold(reader);
+}
+
 static MR_HOT int sweep(struct millrace_consumer *consumer, struct millrace_record *records, uint32_t max)
 {
     uint32_t count = 0;
@@ -216,6 +226,8 @@ static MR_HOT int sweep(struct millrace_consumer *consumer, struct millrace_reco
     for (uint32_t i = 0; i < consumer->reader_count && count < max; i++) {
         struct mr_reader *reader = &consumer->reader[at];
         struct mr_batch_record from;
+        uint64_t offset_before = reader->offset;
+        uint32_t count_before = count;
         int rc = 1;
         while (count < max && (rc = next_record(consumer, reader, &from)) == 1) {
             struct millrace_record *into = &records[count++];
@@ -230,6 +242,11 @@ static MR_HOT int sweep(struct millrace_consumer *consumer, struct millrace_reco
             into->offset = (uint64_t)from.offset;
             into->internal = from.headers;
             into->internal_bytes = from.header_bytes;
+        }
+        if ((count > count_before || rc < 0) && mr_unlikely(!mr_reader_is_intact(reader))) {
+            take_back(reader, offset_before);
+            count = count_before;
+            rc = -ESTALE;
         }
         if (mr_unlikely(rc < 0))
             error = rc;
@@ -319,6 +336,8 @@ MR_CLIENT_EXPORT int millrace_consumer_copy(struct millrace_consumer *consumer, 
     for (uint32_t i = 0; i < consumer->reader_count && count < max; i++) {
         struct mr_reader *reader = &consumer->reader[at];
         struct mr_batch_record record;
+        uint64_t offset_first = reader->offset;
+        uint32_t count_before = count;
         while (count < max) {
             if (!reader->in_batch) {
                 int rc = next_batch(consumer, reader);
@@ -353,6 +372,11 @@ MR_CLIENT_EXPORT int millrace_consumer_copy(struct millrace_consumer *consumer, 
                                                      .partition = (int32_t)reader->partition,
                                                      .value_bytes = (uint32_t)value_bytes};
             count++;
+        }
+        if (mr_unlikely(!mr_reader_is_intact(reader))) {
+            take_back(reader, offset_first);
+            count = count_before;
+            error = -ESTALE;
         }
         if (++at >= consumer->reader_count)
             at = 0;

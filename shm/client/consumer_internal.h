@@ -129,6 +129,20 @@ int mr_reader_cross(struct millrace_consumer *consumer, struct mr_reader *reader
 /** Give back the pins of extents that are not being read. */
 void mr_reader_unpin(struct mr_reader *reader, bool all);
 
+/**
+ * K5, before records of a poll are handed out: they were read while nobody wrote there. Hot: a line or two that seldom change. The caller's later
+ * reads are what the pins are for.
+ */
+static inline bool mr_reader_is_intact(const struct mr_reader *reader)
+{
+    bool intact = true;
+
+    atomic_thread_fence(memory_order_acquire); /* our reads come before; the daemon fences between the new sequence and what it writes */
+    for (uint32_t i = 0; i < MR_PINS_PER_PARTITION; i++)
+        intact = intact && (reader->held[i] == NULL || mr_load_relaxed(&reader->held[i]->sequence) == reader->held_sequence[i]);
+    return intact;
+}
+
 /** K5, before any pin is given back or memory unmapped. @return false: what was given out may have been overwritten. Cold. */
 bool mr_reader_check_held(struct mr_reader *reader) MR_MUST_USE;
 

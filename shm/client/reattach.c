@@ -121,12 +121,32 @@ static MR_COLD int look_for_daemon(struct millrace_client *client)
     return 0;
 }
 
+/* Has the session ended, and why? */
+static MR_COLD int look_at_socket(struct millrace_client *client)
+{
+    client->ended = false;
+    bool poisoned;
+    int rc = mr_client_take_pushes(client);
+    if (is_closed(client, &poisoned) || rc != 0) {
+        mr_client_lose(client);
+        if (poisoned || rc == -EPROTO) {
+            mr_err(&client->last_error, EPROTO,
+                   "the broker closed this session: the program wrote into memory of its rings that is not its own");
+            return give_up(client);
+        }
+        return look_for_daemon(client);
+    }
+    return 0;
+}
+
 int mr_client_drive(struct millrace_client *client)
 {
     if (mr_unlikely(client->state == MR_CLIENT_LOST))
         return -ENOTCONN;
     if (mr_unlikely(client->state == MR_CLIENT_AWAY))
         return look_for_daemon(client);
+    if (mr_unlikely(client->ended))
+        return look_at_socket(client);
     if (client->progressed) {
         client->progressed = false;
         client->quiet_since_ns = 0;
@@ -141,16 +161,5 @@ int mr_client_drive(struct millrace_client *client)
     if (now_ns - client->quiet_since_ns < MR_CLIENT_LOOK_NS)
         return 0;
     client->quiet_since_ns = now_ns;
-    bool poisoned;
-    int rc = mr_client_take_pushes(client);
-    if (is_closed(client, &poisoned) || rc != 0) {
-        mr_client_lose(client);
-        if (poisoned || rc == -EPROTO) {
-            mr_err(&client->last_error, EPROTO,
-                   "the broker closed this session: the program wrote into memory of its rings that is not its own");
-            return give_up(client);
-        }
-        return look_for_daemon(client);
-    }
-    return 0;
+    return look_at_socket(client);
 }

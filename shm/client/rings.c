@@ -170,7 +170,7 @@ uint32_t mr_client_poll(struct millrace_client *client, bool want_space)
     if (count > 0)
         client->progressed = true;
     if (mr_unlikely(mr_client_has_mail(client)) && mr_client_take_pushes(client) != 0)
-        client->quiet_since_ns = 1; /* mr_client_drive() finds out why */
+        client->ended = true; /* mr_client_drive() finds out why */
     return count;
 }
 

@@ -3,8 +3,10 @@
 #include "tests/support/door_world.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -139,6 +141,7 @@ static void pins_of_a_process_that_ended_do_not_count(void **state)
     pid_t reader = fork();
     if (reader == 0) {
         static struct raw_client own;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         raw_attach(&own);
         sequence = mr_load_relaxed(&pin_one(&own, "died")->sequence);
         (void)poisons(&own);

@@ -4,10 +4,9 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "shm/client/consumer_internal.h"
+#include "millrace/millrace.h"
 
 #define RECORDS 20u
 
@@ -289,52 +288,6 @@ static void readers_that_do_not_poll_cannot_hold_all_memory(void **state)
     millrace_detach(client);
 }
 
-/* Some thousands of pushes are more than its socket holds. */
-static void a_client_that_pauses_keeps_its_session_and_learns_what_it_missed(void **state)
-{
-    static struct millrace_consumer *consumer[250];
-    struct millrace_client *client = attach(), *reader = attach();
-    struct millrace_error err;
-    struct millrace_record record;
-    assert_int_equal(millrace_topic_create(client, "paused", 1, "millrace.durability=leader", &err), 0);
-    struct millrace_producer *producer = open_producer(client, "paused", NULL);
-    published = 0;
-    for (uint32_t c = 0; c < MR_COUNT_OF(consumer); c++)
-        consumer[c] = open_consumer(reader, "paused", MILLRACE_START_END);
-    uint64_t session_id = reader->session_id;
-    publish_numbered(producer, 50);
-    assert_int_equal(millrace_consumer_poll(consumer[0], &record, 1, 5000), 1);
-    publish_numbered(producer, 1500); /* all memory that there may be: 31 extents, told to 250 */
-    assert_int_equal(millrace_producer_flush(producer, 10000), 0);
-    usleep(100000);
-    assert_true(is_record(&record, 0));
-    uint32_t behind = 0;
-    assert_int_equal(ioctl(reader->socket, FIONREAD, &behind), 0);
-    assert_true(behind > 0);
-    for (uint32_t c = 0; c < MR_COUNT_OF(consumer); c++)
-        assert_int_equal(millrace_consumer_seek_end(consumer[c], 0), 0);
-    for (uint32_t i = 0; i < 5; i++) {
-        uint64_t offset = published;
-        publish_numbered(producer, 50); /* across a boundary */
-        for (uint32_t c = 0; c < MR_COUNT_OF(consumer); c += i == 0 ? 1 : 50)
-            for (uint32_t k = 0; k < (i == 0 ? 1 : 50); k++) {
-                if (i > 0 && k == 0)
-                    assert_int_equal(millrace_consumer_seek_offset(consumer[c], 0, offset), 0);
-                assert_int_equal(millrace_consumer_poll(consumer[c], &record, 1, 5000), 1);
-                assert_true(is_record(&record, offset + k));
-            }
-    }
-    assert_true(reader->session_id == session_id && reader->state == MR_CLIENT_ATTACHED);
-    /* Each knows the files that there are, and no others. */
-    for (uint32_t c = 1; c < MR_COUNT_OF(consumer); c++) {
-        assert_int_equal(consumer[c]->reader[0].map_count, consumer[0]->reader[0].map_count);
-        assert_int_equal(consumer[c]->reader[0].told_left, 0);
-    }
-    millrace_detach(reader);
-    millrace_producer_close(producer);
-    millrace_detach(client);
-}
-
 /* A reader that polls, however slowly, lets go of memory that is wanted and reads on from the file. */
 static void a_slow_reader_keeps_its_session(void **state)
 {
@@ -408,7 +361,6 @@ int main(void)
         cmocka_unit_test(a_producer_gets_the_ring_that_it_needs_whatever_was_opened_before),
         cmocka_unit_test(a_ring_that_nothing_open_uses_is_given_back),
         cmocka_unit_test(readers_that_do_not_poll_cannot_hold_all_memory),
-        cmocka_unit_test(a_client_that_pauses_keeps_its_session_and_learns_what_it_missed),
         cmocka_unit_test(a_slow_reader_keeps_its_session),
         cmocka_unit_test(flush_does_not_wait_for_what_stands_behind_a_claim_of_the_same_client),
     };

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A client that does nothing for a while, at a node whose memory nobody else uses. */
+#include "tests/support/door_world.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "shm/client/consumer_internal.h"
+
+static struct millrace_client *attach(void)
+{
+    struct millrace_client *client;
+    struct millrace_error err;
+    if (millrace_attach(&client, door_world_socket, NULL, &err) != 0)
+        fail_msg("%s", err.text);
+    return client;
+}
+
+static struct millrace_producer *open_producer(struct millrace_client *client, const char *topic, const struct millrace_producer_options *options)
+{
+    struct millrace_producer *producer;
+    struct millrace_error err;
+    if (millrace_producer_open(&producer, client, topic, options, &err) != 0)
+        fail_msg("%s", err.text);
+    return producer;
+}
+
+static struct millrace_consumer *open_consumer(struct millrace_client *client, const char *topic, enum millrace_start start)
+{
+    struct millrace_consumer *consumer;
+    struct millrace_consumer_options options;
+    struct millrace_error err;
+    millrace_consumer_options_init(&options);
+    options.start = start;
+    if (millrace_consumer_open(&consumer, client, topic, &options, &err) != 0)
+        fail_msg("%s", err.text);
+    return consumer;
+}
+
+static uint32_t published;
+
+static void publish_numbered(struct millrace_producer *producer, uint32_t count)
+{
+    struct millrace_slot slot;
+    for (uint32_t i = 0; i < count; i++) {
+        int rc = -EAGAIN;
+        for (uint32_t tries = 0; tries < 50000 && rc == -EAGAIN; tries++) {
+            rc = millrace_producer_claim(producer, 60000, NULL, &slot);
+            if (rc == -EAGAIN)
+                usleep(100);
+        }
+        assert_int_equal(rc, 0); /* at most five seconds: nobody stops it */
+        memset(slot.value, (int)(published % 251), 60000);
+        memcpy(slot.value, &published, sizeof published);
+        published++;
+        assert_int_equal(millrace_producer_commit(producer, &slot, 1), 1);
+        struct millrace_ack acks[16];
+        int got = millrace_producer_poll_acks(producer, acks, 16);
+        assert_true(got >= 0);
+        for (int k = 0; k < got; k++)
+            assert_int_equal(acks[k].error, 0);
+    }
+}
+
+/* @return it is the record of this offset */
+static bool is_record(const struct millrace_record *record, uint64_t offset)
+{
+    const uint8_t *value = record->value;
+    uint32_t number;
+    memcpy(&number, value, sizeof number);
+    return record->offset == offset && record->value_bytes == 60000 && number == offset && value[sizeof number] == offset % 251 &&
+           memcmp(value + sizeof number, value + sizeof number + 1, 60000 - sizeof number - 1) == 0;
+}
+
+/* Some thousands of pushes are more than its socket holds. */
+static void a_client_that_pauses_keeps_its_session_and_learns_what_it_missed(void **state)
+{
+    static struct millrace_consumer *consumer[250];
+    struct millrace_client *client = attach(), *reader = attach();
+    struct millrace_error err;
+    struct millrace_record record;
+    assert_int_equal(millrace_topic_create(client, "paused", 1, "millrace.durability=leader", &err), 0);
+    struct millrace_producer *producer = open_producer(client, "paused", NULL);
+    published = 0;
+    for (uint32_t c = 0; c < MR_COUNT_OF(consumer); c++)
+        consumer[c] = open_consumer(reader, "paused", MILLRACE_START_END);
+    uint64_t session_id = reader->session_id;
+    publish_numbered(producer, 50);
+    assert_int_equal(millrace_consumer_poll(consumer[0], &record, 1, 5000), 1);
+    publish_numbered(producer, 1500); /* all memory that there may be: 31 extents, told to 250 */
+    assert_int_equal(millrace_producer_flush(producer, 10000), 0);
+    usleep(100000);
+    assert_true(is_record(&record, 0));
+    for (uint32_t c = 0; c < MR_COUNT_OF(consumer); c++)
+        assert_int_equal(millrace_consumer_seek_end(consumer[c], 0), 0);
+    for (uint32_t i = 0; i < 5; i++) {
+        uint64_t offset = published;
+        publish_numbered(producer, 50); /* across a boundary */
+        for (uint32_t c = 0; c < MR_COUNT_OF(consumer); c += i == 0 ? 1 : 50)
+            for (uint32_t k = 0; k < (i == 0 ? 1 : 50); k++) {
+                if (i > 0 && k == 0)
+                    assert_int_equal(millrace_consumer_seek_offset(consumer[c], 0, offset), 0);
+                assert_int_equal(millrace_consumer_poll(consumer[c], &record, 1, 5000), 1);
+                assert_true(is_record(&record, offset + k));
+            }
+    }
+    assert_true(consumer[0]->reader[0].map_count > 20);
+    assert_true(reader->session_id == session_id && reader->state == MR_CLIENT_ATTACHED);
+    /* Each knows the files that there are, and no others. */
+    for (uint32_t c = 1; c < MR_COUNT_OF(consumer); c++) {
+        assert_int_equal(consumer[c]->reader[0].map_count, consumer[0]->reader[0].map_count);
+        assert_int_equal(consumer[c]->reader[0].told_left, 0);
+    }
+    millrace_detach(reader);
+    millrace_producer_close(producer);
+    millrace_detach(client);
+}
+
+/* As after a daemon that let go of the pins while we were amid a poll. */
+static void records_read_while_their_memory_was_used_again_are_not_given_out(void **state)
+{
+    struct millrace_client *client = attach();
+    struct millrace_error err;
+    struct millrace_record record[10];
+    static uint8_t values[10][60000];
+    uint64_t next;
+    assert_int_equal(millrace_topic_create(client, "torn", 1, "millrace.durability=leader", &err), 0);
+    struct millrace_producer *producer = open_producer(client, "torn", NULL);
+    published = 0;
+    publish_numbered(producer, 100);
+    assert_int_equal(millrace_producer_flush(producer, 10000), 0);
+    struct millrace_consumer *consumer = open_consumer(client, "torn", MILLRACE_START_BEGIN);
+    struct mr_reader *reader = &consumer->reader[0];
+    for (uint32_t way = 0; way < 2; way++) {
+        assert_int_equal(millrace_consumer_seek_start(consumer, 0), 0);
+        int got = millrace_consumer_poll(consumer, record, 10, 5000);
+        assert_true(got > 0);
+        for (uint32_t i = 0; i < MR_PINS_PER_PARTITION; i++)
+            reader->held_sequence[i]--;
+        if (way == 0)
+            assert_int_equal(millrace_consumer_poll(consumer, record, 10, 5000), -ESTALE);
+        else
+            assert_int_equal(millrace_consumer_copy(consumer, values, 60000, NULL, 10), -ESTALE);
+        assert_int_equal(millrace_consumer_position(consumer, 0, &next, NULL, NULL), 0);
+        assert_int_equal(next, got);
+        assert_int_equal(millrace_consumer_poll(consumer, record, 10, 0), -ESTALE); /* until a seek */
+        assert_int_equal(millrace_consumer_seek_offset(consumer, 0, next), 0);
+        while (next < 100) {
+            got = millrace_consumer_poll(consumer, record, 10, 5000);
+            assert_true(got > 0);
+            for (int i = 0; i < got; i++)
+                assert_true(is_record(&record[i], next++));
+        }
+    }
+    millrace_detach(client);
+}
+
+static int start(void **state)
+{
+    door_world_start();
+    return 0;
+}
+
+static int stop(void **state)
+{
+    return door_world_stop() ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(records_read_while_their_memory_was_used_again_are_not_given_out),
+        cmocka_unit_test(a_client_that_pauses_keeps_its_session_and_learns_what_it_missed), /* it wants all memory */
+    };
+    return cmocka_run_group_tests(tests, start, stop);
+}
