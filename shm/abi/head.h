@@ -15,7 +15,7 @@
 #include "shm/abi/abi.h"
 
 #define MR_HEAD_MAGIC   0x316461656872724du /* "Mrrhead1" */
-#define MR_HEAD_VERSION 1u
+#define MR_HEAD_VERSION 2u
 
 #define MR_HEAD_DIRECTORY_COUNT 64u /* live extents of a partition at most; entry = sequence mod this */
 
@@ -47,8 +47,9 @@ struct mr_head_directory_entry {
 static_assert(sizeof(struct mr_head_directory_entry) == 16, "ABI");
 
 struct mr_head_partition {
-    alignas(MR_CACHE_LINE) _Atomic uint64_t visible; /* V: the first offset that consumers may not see yet */
-    alignas(MR_CACHE_LINE) _Atomic uint64_t log_end; /* the first offset not appended; batches below it are complete (release) */
+    /* V: the first offset that consumers may not see yet. They poll it: alone with its neighbour, which comes along. */
+    alignas(2 * MR_CACHE_LINE) _Atomic uint64_t visible;
+    alignas(2 * MR_CACHE_LINE) _Atomic uint64_t log_end; /* the first offset not appended; batches below it are complete (release) */
     _Atomic uint64_t durable;                        /* the first offset not on stable storage here */
     _Atomic uint64_t log_start;                      /* the first offset that still exists */
     _Atomic uint64_t log_end_position;               /* in its segment, with log_end: what adoption must find intact */
@@ -62,7 +63,7 @@ struct mr_head_partition {
     _Atomic uint64_t tail_sequence;                  /* the extent that is being appended to; 0: none yet */
     alignas(MR_CACHE_LINE) struct mr_head_directory_entry directory[MR_HEAD_DIRECTORY_COUNT];
 };
-static_assert(sizeof(struct mr_head_partition) == 3 * MR_CACHE_LINE + 16 * MR_HEAD_DIRECTORY_COUNT, "ABI");
+static_assert(sizeof(struct mr_head_partition) == 4 * MR_CACHE_LINE + 16 * MR_HEAD_DIRECTORY_COUNT, "ABI");
 
 enum mr_partition_state {
     MR_PARTITION_ONLINE = 0,

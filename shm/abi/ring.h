@@ -30,13 +30,14 @@ enum mr_ring_state {
 };
 
 struct mr_ring_daemon {
-    alignas(MR_CACHE_LINE) _Atomic uint64_t released; /* F: submission bytes before this position are free again */
-    alignas(MR_CACHE_LINE) _Atomic uint32_t cold;     /* 1: after a commit, ring the session's eventfd */
+    alignas(2 * MR_CACHE_LINE) _Atomic uint64_t released; /* F: submission bytes before this position are free again */
+    _Atomic uint32_t arms_taken;                          /* W: of struct mr_ring_client.arm */
+    /* What the client looks at with each record, and what seldom moves. Not in the neighbour of what moves: a core that asks for a line to
+     * write it may take the neighbour along. */
+    alignas(2 * MR_CACHE_LINE) _Atomic uint32_t cold; /* 1: after a commit, ring the session's eventfd */
     _Atomic uint32_t mail;                            /* messages sent on the session's socket: it moved, read there; a hint */
-    alignas(MR_CACHE_LINE) _Atomic uint32_t state;    /* enum mr_ring_state */
+    _Atomic uint32_t state;                           /* enum mr_ring_state */
     _Atomic uint32_t reason;                          /* enum mr_poison_reason */
-    _Atomic uint32_t arms_taken;                      /* W: of struct mr_ring_client.arm */
-    alignas(MR_CACHE_LINE) uint64_t unused[8];
 };
 static_assert(sizeof(struct mr_ring_daemon) == 4 * MR_CACHE_LINE, "ABI");
 
@@ -45,12 +46,12 @@ static_assert(sizeof(struct mr_ring_daemon) == 4 * MR_CACHE_LINE, "ABI");
 struct mr_ring_client {
     /* P: submissions before this position are committed. Alone with its neighbour, which is prefetched with it. */
     alignas(2 * MR_CACHE_LINE) _Atomic uint64_t committed;
-    _Atomic uint32_t arms; /* W: wake-ups asked for so far. In the line that the reactor looks at anyway; it seldom moves */
+    _Atomic uint32_t arms;     /* W: wake-ups asked for so far. In the line that the reactor looks at anyway; it seldom moves, nor does: */
+    _Atomic uint32_t sleeping; /* 1: the client sleeps on its wake pipe; a hint only */
     alignas(2 * MR_CACHE_LINE) _Atomic uint64_t completion_head; /* H: completions before this index were consumed */
-    alignas(MR_CACHE_LINE) _Atomic uint32_t sleeping;            /* 1: the client sleeps on its wake pipe; a hint only */
     /* Wake-ups that readers of this session ask for, number i in arm[i mod MR_RING_ARMS]: mr_arm_word(). Not frames: they would wait for
      * every claim that is open before them. */
-    alignas(MR_CACHE_LINE) _Atomic uint64_t arm[MR_RING_ARMS];
+    alignas(2 * MR_CACHE_LINE) _Atomic uint64_t arm[MR_RING_ARMS];
 };
 static_assert(sizeof(struct mr_ring_client) <= 4096, "ABI");
 

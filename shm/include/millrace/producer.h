@@ -128,7 +128,9 @@ int millrace_producer_claim(struct millrace_producer *producer, size_t value_byt
 
 /**
  * Publish `count` claimed records, the oldest open claims of their partitions, in claim order: they become visible to the broker together.
- * @return count; -EINVAL when an older claim of one of their partitions is open, or one of them is not (nothing is published then)
+ * @return count; -EINVAL when an older claim of one of their partitions is open, or one of them is not (nothing is published then). An older
+ *         claim is not noticed if the partition has gone to another core, or the broker was restarted, since it was made: then commits are
+ *         numbered in the order in which they come
  */
 int millrace_producer_commit(struct millrace_producer *producer, struct millrace_slot *slots, uint32_t count);
 
