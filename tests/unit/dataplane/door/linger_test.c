@@ -79,7 +79,7 @@ static bool is_let_go(int fd, const struct mr_extent_header *extent, uint64_t se
 
 static bool comes_to_be_let_go(int fd, const struct mr_extent_header *extent, uint64_t sequence)
 {
-    for (uint32_t i = 0; i < 5000; i++) {
+    for (uint32_t i = 0; i < 30000; i++) { /* of a millisecond; less on a machine with nothing else to do */
         if (is_let_go(fd, extent, sequence))
             return true;
         usleep(1000);

@@ -163,11 +163,11 @@ static void steward_once(void)
         steward_does(&job);
 }
 
-/* Wait up to 5 s for a reply of this kind; others are dropped. */
+/* Wait up to 30 s for a reply of this kind; others are dropped. */
 static struct mr_reactor_reply await(uint32_t kind)
 {
     struct mr_reactor_reply reply;
-    for (uint32_t i = 0; i < 50000; i++) {
+    for (uint32_t i = 0; i < 300000; i++) {
         steward_once();
         if (mr_mailbox_receive(&world.replies, &reply)) {
             if (reply.kind == kind)
@@ -176,7 +176,7 @@ static struct mr_reactor_reply await(uint32_t kind)
         }
         usleep(100);
     }
-    fail_msg("no reply of kind %u within 5 s", kind);
+    fail_msg("no reply of kind %u within 30 s", kind);
     return (struct mr_reactor_reply){0};
 }
 
