@@ -42,8 +42,10 @@ int millrace_consumer_open(struct millrace_consumer **consumer, struct millrace_
  * or close of this consumer.
  * @param timeout_ms how long to wait for the first one: 0 never blocks, -1 for ever
  * @return how many, 0 after the time-out; -EBADMSG (a damaged batch: partition and offset by millrace_consumer_position());
- *         -ERANGE (the position was removed by retention: seek); -ESTALE (what the poll before gave out was looked at for so long, seconds, that
- *         the broker had to use its memory for others: it may have changed meanwhile; seek to where you take it up again); -ENOTCONN
+ *         -ERANGE (the position was removed by retention: seek); -ENOTCONN; and these, which stay until a seek, to the position told at least:
+ *         -ESTALE (what the poll before gave out was looked at for so long, seconds, that the broker had to use its memory for others: it may
+ *         have changed meanwhile); -ENOMEM (for 5 s the memory of the log could not be mapped, and its file does not hold the next record: see
+ *         the limits of address space, of mappings (vm.max_map_count) and of open files); -EMFILE (no descriptor left for that file)
  */
 int millrace_consumer_poll(struct millrace_consumer *consumer, struct millrace_record *records, uint32_t max, int timeout_ms);
 
