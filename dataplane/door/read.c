@@ -117,7 +117,7 @@ void door_extent_notice(struct mr_door *door, const struct mr_steward_notice *no
     if (notice->kind == MR_STEWARD_EXTENT_MADE) {
         struct mr_extent_file *file = calloc(1, sizeof *file);
         if (file == NULL) {
-            close(notice->read_fd); /* readers then miss this extent and read what it holds from the segment */
+            close(notice->read_fd); /* readers do without it (mr_reader_without_map of the library) */
             return;
         }
         file->file_id = notice->file_id;

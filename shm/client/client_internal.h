@@ -237,7 +237,7 @@ void mr_consumers_lose(struct millrace_client *client);
 int mr_consumers_resume(struct millrace_client *client) MR_MUST_USE;
 /** All extents of a partition follow, as many as file_id says. */
 void mr_consumers_expect_extents(struct millrace_client *client, const struct mr_message_extent *message);
-/** Takes over the descriptor. */
+/** Takes over the descriptor; -1: it was lost on its way. */
 void mr_consumers_take_extent(struct millrace_client *client, const struct mr_message_extent *message, int fd);
 void mr_consumers_drop_extent(struct millrace_client *client, const struct mr_message_extent *message);
 

@@ -60,7 +60,7 @@ int mr_reader_go_cold(struct millrace_consumer *consumer, struct mr_reader *read
         return rc;
     if (fd_count != 2) {
         mr_client_close_fds(fds, fd_count);
-        return -EPROTO;
+        return -EMFILE; /* lost on their way */
     }
     close_files(cold);
     cold->log_fd = fds[0];
@@ -83,6 +83,32 @@ int mr_reader_go_cold(struct millrace_consumer *consumer, struct mr_reader *read
     }
     close_files(cold);
     return rc == -ENOENT ? 0 : rc; /* behind the durable end: live by now, or soon in place */
+}
+
+int mr_reader_without_map(struct millrace_consumer *consumer, struct mr_reader *reader)
+{
+    uint64_t now_ns = mr_client_now_ns(), log_start, visible;
+
+    if (consumer->client->state != MR_CLIENT_ATTACHED)
+        reader->unmapped_ns = 0; /* the next daemon tells anew */
+    else if (reader->unmapped_ns == 0) {
+        reader->unmapped_ns = now_ns;
+        reader->ask_ns = now_ns + MR_UNMAPPED_ASK_NS;
+    }
+    if (reader->unmapped_ns == 0 || now_ns < reader->ask_ns)
+        return 0;
+    reader->ask_ns = now_ns + MR_UNMAPPED_AGAIN_NS;
+    reader->retry_ns = 0;
+    int rc = mr_reader_go_cold(consumer, reader);
+    if (rc != 0 && rc != -EMFILE && rc != -ENOMEM) /* these may pass, and are what we are here for */
+        return rc;
+    if (reader->state == MR_READER_COLD) {
+        reader->unmapped_ns = 0;
+        return -EAGAIN;
+    }
+    rc = mr_reader_subscribe(consumer, reader, &log_start, &visible, MR_CLIENT_GREETING_MS, NULL);
+    (void)rc; /* what it brings is looked at next; a daemon that went away meanwhile, too */
+    return now_ns - reader->unmapped_ns < MR_UNMAPPED_MAX_NS ? 0 : -ENOMEM;
 }
 
 int mr_reader_cold_batch(struct mr_reader *reader, const uint8_t **batch, uint32_t *batch_bytes)

@@ -48,7 +48,7 @@ static int live_batch(struct millrace_consumer *consumer, struct mr_reader *read
     if (mr_unlikely(sealed_end != 0 && reader->position >= sealed_end)) {
         int rc = mr_reader_cross(consumer, reader);
         if (rc != 1)
-            return rc == -ENOENT ? -EAGAIN : rc;
+            return rc == -ENOENT ? -EAGAIN : rc == -ENXIO ? mr_reader_without_map(consumer, reader) : rc;
         sealed_end = mr_load_relaxed(&reader->extent->sealed_end);
         end = sealed_end != 0 && sealed_end < reader->window_end ? sealed_end : reader->window_end;
         if (sealed_end != 0 && reader->position >= sealed_end)
@@ -92,6 +92,8 @@ static MR_COLD int look(struct millrace_consumer *consumer, struct mr_reader *re
     int rc = mr_reader_place(consumer, reader);
     if (rc == -ENOENT)
         rc = mr_reader_go_cold(consumer, reader);
+    else if (rc == -ENXIO)
+        rc = mr_reader_without_map(consumer, reader);
     if (rc != 0)
         return rc;
     return reader->state == MR_READER_LOOKING ? 0 : -EAGAIN;
@@ -285,6 +287,16 @@ static MR_COLD bool arm_all(struct millrace_consumer *consumer)
     return all;
 }
 
+/* Something is there that nobody will wake us for. */
+static MR_COLD bool is_unmapped(const struct millrace_consumer *consumer)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < consumer->reader_count; i++)
+        any = any || consumer->reader[i].unmapped_ns != 0;
+    return any;
+}
+
 MR_CLIENT_EXPORT MR_HOT int millrace_consumer_poll(struct millrace_consumer *consumer, struct millrace_record *records, uint32_t max,
                                                    int timeout_ms)
 {
@@ -317,7 +329,7 @@ MR_CLIENT_EXPORT MR_HOT int millrace_consumer_poll(struct millrace_consumer *con
             rc = sweep(consumer, records, max); /* what came before the arm was heard is seen here, what comes after wakes us */
             if (rc != 0)
                 return rc;
-            mr_client_sleep(client, &wait, all ? UINT64_MAX : MR_CLIENT_CHECK_NS);
+            mr_client_sleep(client, &wait, all && !is_unmapped(consumer) ? UINT64_MAX : MR_CLIENT_CHECK_NS);
             break;
         }
         }

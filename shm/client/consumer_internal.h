@@ -28,6 +28,9 @@
 
 #define MR_COLD_BUFFER_BYTES (1u << 20)
 #define MR_COLD_RETRY_NS     1000000u
+#define MR_UNMAPPED_ASK_NS   2000000u /* a push on its way takes less */
+#define MR_UNMAPPED_AGAIN_NS 20000000u
+#define MR_UNMAPPED_MAX_NS   5000000000u
 #define MR_UNNAMED_NS        500000000u /* enough to finish an extent that is being read at speed */
 #define MR_DECOMPRESSED_MAX  (256u << 20)
 
@@ -77,6 +80,8 @@ struct mr_reader {
     const struct mr_extent_header *held[MR_PINS_PER_PARTITION];
     uint64_t held_sequence[MR_PINS_PER_PARTITION];
     uint64_t unnamed_ns; /* since when the directory is known not to name the extent being read; 0: it does */
+    uint64_t unmapped_ns; /* since when what comes next lies in an extent that we could not map; 0: it does not */
+    uint64_t ask_ns;      /* when to do something about it again */
     struct mr_extent_map *maps;
     uint32_t map_count, map_room;
     uint32_t told_round, told_left; /* EXTENTS: how many are still to be told of; then all that were not are gone */
@@ -120,10 +125,11 @@ struct millrace_consumer {
 
 /* extents.c */
 
-/** Find the batch that holds reader->offset in the live extents. @return 0: LIVE, or nothing visible yet; -ENOENT: not in any; -EBADMSG */
+/** Find the batch that holds reader->offset in the live extents. @return 0: LIVE, or nothing visible yet; -ENOENT: not in any; -ENXIO: perhaps in
+ * one that is not mapped; -EBADMSG */
 int mr_reader_place(struct millrace_consumer *consumer, struct mr_reader *reader) MR_MUST_USE;
 
-/** Go on in the next extent. @return 1; 0: not now (a pin or a descriptor is missing); -ENOENT: it is gone */
+/** Go on in the next extent. @return 1; 0: not now (a pin is missing); -ENXIO: it is not mapped; -ENOENT: it is gone */
 int mr_reader_cross(struct millrace_consumer *consumer, struct mr_reader *reader) MR_MUST_USE;
 
 /** Give back the pins of extents that are not being read. */
@@ -149,7 +155,7 @@ bool mr_reader_check_held(struct mr_reader *reader) MR_MUST_USE;
 /** `count` extents are told of now, and there are no others. */
 void mr_reader_expect_extents(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t count);
 
-/** Takes over the descriptor. */
+/** Takes over the descriptor; -1: it was lost. What cannot be mapped is done without (mr_reader_without_map). */
 void mr_reader_add_extent(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t file_id, uint64_t bytes, int fd);
 void mr_reader_drop_extent(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t file_id);
 void mr_consumer_bury(struct millrace_consumer *consumer, const void *base, uint64_t bytes);
@@ -157,10 +163,22 @@ void mr_consumer_bury(struct millrace_consumer *consumer, const void *base, uint
 void mr_consumer_bury_pins(struct millrace_consumer *consumer, _Atomic uint64_t *pins, uint32_t partition_count);
 void mr_consumer_dig(struct millrace_consumer *consumer);
 
+/* consumer_open.c */
+
+/** SUBSCRIBE, first or again: all extents are told of. */
+int mr_reader_subscribe(struct millrace_consumer *consumer, struct mr_reader *reader, uint64_t *log_start, uint64_t *visible, int timeout_ms,
+                        struct millrace_error *err) MR_MUST_USE;
+
 /* cold.c */
 
 /** Ask for the segment that holds reader->offset. @return 0: COLD, or not now; -ERANGE; -EBADMSG; -errno */
 int mr_reader_go_cold(struct millrace_consumer *consumer, struct mr_reader *reader) MR_MUST_USE;
+
+/**
+ * The extent that holds what comes next is not mapped: its descriptor was lost, or there was no memory, or too many mappings. Read the file as far
+ * as it goes, else ask for the descriptors again. @return 0: not now; -EAGAIN: COLD; -ENOMEM: after MR_UNMAPPED_MAX_NS; and as go_cold
+ */
+int mr_reader_without_map(struct millrace_consumer *consumer, struct mr_reader *reader) MR_MUST_USE;
 
 /** The next batch. @return 1; 0: at the durable end, LOOKING again; -EBADMSG or -errno of a read */
 int mr_reader_cold_batch(struct mr_reader *reader, const uint8_t **batch, uint32_t *batch_bytes) MR_MUST_USE;

@@ -104,8 +104,8 @@ static void unmap(struct millrace_consumer *consumer)
         close(consumer->slots_fd);
 }
 
-static int subscribe(struct millrace_consumer *consumer, struct mr_reader *reader, uint64_t *log_start, uint64_t *visible, int timeout_ms,
-                     struct millrace_error *err)
+int mr_reader_subscribe(struct millrace_consumer *consumer, struct mr_reader *reader, uint64_t *log_start, uint64_t *visible, int timeout_ms,
+                        struct millrace_error *err)
 {
     struct mr_message_subscribe request = {.consumer = consumer->number, .partition = reader->partition};
     union mr_message reply;
@@ -209,7 +209,7 @@ MR_CLIENT_EXPORT int millrace_consumer_open(struct millrace_consumer **result, s
     client->consumers = consumer;
     for (uint32_t i = 0; i < consumer->reader_count && rc == 0; i++) {
         uint64_t log_start = 0, visible = 0;
-        rc = subscribe(consumer, &consumer->reader[i], &log_start, &visible, MR_CLIENT_REQUEST_MS, err);
+        rc = mr_reader_subscribe(consumer, &consumer->reader[i], &log_start, &visible, MR_CLIENT_REQUEST_MS, err);
         consumer->reader[i].offset = options.start == MILLRACE_START_BEGIN    ? log_start
                                      : options.start == MILLRACE_START_OFFSET ? options.start_offset
                                                                               : visible;
@@ -270,7 +270,7 @@ void mr_consumers_take_extent(struct millrace_client *client, const struct mr_me
 
     if (reader != NULL)
         mr_reader_add_extent(consumer, reader, message->file_id, message->bytes, fd);
-    else
+    else if (fd >= 0)
         close(fd);
 }
 
@@ -328,10 +328,11 @@ static int resume(struct millrace_consumer *consumer, struct millrace_error *err
         reader->extent = NULL;
         reader->visible = 0;
         reader->retry_ns = 0;
+        reader->unmapped_ns = 0;
     }
     for (uint32_t i = 0; i < consumer->reader_count && rc == 0; i++) {
         uint64_t log_start, visible;
-        rc = subscribe(consumer, &consumer->reader[i], &log_start, &visible, MR_CLIENT_GREETING_MS, err);
+        rc = mr_reader_subscribe(consumer, &consumer->reader[i], &log_start, &visible, MR_CLIENT_GREETING_MS, err);
     }
     return rc;
 }
@@ -368,6 +369,7 @@ static int seek(struct millrace_consumer *consumer, int32_t partition, enum mill
         reader->in_batch = false;
         reader->error = 0;
         reader->retry_ns = 0;
+        reader->unmapped_ns = 0;
     }
     return any ? 0 : -EINVAL;
 }

@@ -89,31 +89,28 @@ static void add_map(struct millrace_consumer *consumer, struct mr_reader *reader
     for (uint32_t i = 0; i < reader->map_count; i++)
         if (reader->maps[i].file_id == file_id) { /* told again: a number is not given twice by one daemon */
             reader->maps[i].round = reader->told_round;
-            close(fd);
             return;
         }
     drop_gone(consumer, reader);
     if (reader->map_count == reader->map_room) {
         uint32_t room = reader->map_room == 0 ? 16 : 2 * reader->map_room;
         struct mr_extent_map *grown = realloc(reader->maps, room * sizeof *grown);
-        if (grown == NULL) {
-            close(fd);
-            return; /* read cold then */
-        }
+        if (grown == NULL)
+            return;
         reader->maps = grown;
         reader->map_room = room;
     }
-    if (bytes >= sizeof(struct mr_extent_header) && fstat(fd, &st) == 0 && (uint64_t)st.st_size >= bytes)
+    if (fd >= 0 && bytes >= sizeof(struct mr_extent_header) && fstat(fd, &st) == 0 && (uint64_t)st.st_size >= bytes)
         base = mmap(NULL, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0); /* here, not at the first record in each page */
-    close(fd);
-    if (base == MAP_FAILED)
-        return;
-    reader->maps[reader->map_count++] = (struct mr_extent_map){.file_id = file_id, .base = base, .bytes = bytes, .round = reader->told_round};
+    if (base != MAP_FAILED)
+        reader->maps[reader->map_count++] = (struct mr_extent_map){.file_id = file_id, .base = base, .bytes = bytes, .round = reader->told_round};
 }
 
 void mr_reader_add_extent(struct millrace_consumer *consumer, struct mr_reader *reader, uint32_t file_id, uint64_t bytes, int fd)
 {
     add_map(consumer, reader, file_id, bytes, fd);
+    if (fd >= 0)
+        close(fd);
     if (reader->told_left > 0 && --reader->told_left == 0)
         end_round(consumer, reader);
 }
@@ -179,7 +176,7 @@ static bool is_sane(const struct mr_extent_header *extent, uint64_t bytes)
 
 /**
  * Pin an extent and look at it (K1).
- * @return 0; -ENOENT: the directory does not name it (any more); -EAGAIN: no free pin, or no descriptor yet; -EBADMSG
+ * @return 0; -ENOENT: the directory does not name it (any more); -EAGAIN: no free pin; -ENXIO: it is not mapped (yet); -EBADMSG
  */
 static int enter(struct millrace_consumer *consumer, struct mr_reader *reader, uint64_t sequence, const struct mr_extent_header **found)
 {
@@ -204,7 +201,7 @@ static int enter(struct millrace_consumer *consumer, struct mr_reader *reader, u
             base = find_map(consumer, reader, file_id, &bytes);
         const struct mr_extent_header *extent = (const struct mr_extent_header *)(const void *)base;
         if (base == NULL)
-            rc = -EAGAIN;
+            rc = -ENXIO;
         else if (mr_load_acquire(&extent->sequence) == sequence && extent->partition == reader->partition)
             /* Of another partition: our mapping is of a slot file that a new daemon has replaced. Attaching again brings the new one. */
             rc = is_sane(extent, bytes) ? 0 : -EBADMSG;
@@ -223,7 +220,7 @@ static void go_live(struct mr_reader *reader, const struct mr_extent_header *ext
     reader->in_batch = false;
     reader->extent = extent;
     reader->sequence = sequence;
-    reader->unnamed_ns = 0;
+    reader->unnamed_ns = reader->unmapped_ns = 0;
     reader->window = (const uint8_t *)extent + extent->data_position;
     reader->window_position = extent->window_position;
     reader->window_end = extent->window_position + extent->data_bytes;
@@ -255,12 +252,17 @@ int mr_reader_place(struct millrace_consumer *consumer, struct mr_reader *reader
         return 0;
     uint64_t first = mr_load_relaxed(&reader->head->directory_first);
     uint64_t sequence = mr_load_relaxed(&reader->head->tail_sequence);
+    bool unmapped = false;
     if (first == 0)
         first = 1;
     for (uint32_t i = 0; i < MR_HEAD_DIRECTORY_COUNT && sequence >= first; i++, sequence--) {
         int rc = enter(consumer, reader, sequence, &extent);
         if (rc == -EAGAIN)
-            return 0; /* later; a pin is held by records of this very poll, or a descriptor is on its way */
+            return 0; /* later; a pin is held by records of this very poll */
+        if (rc == -ENXIO) { /* perhaps it is an older one that we need; else we come to the end of that, and ask for this one again */
+            unmapped = true;
+            continue;
+        }
         if (rc != 0)
             return rc;
         if (extent->base_offset > reader->offset) {
@@ -275,7 +277,7 @@ int mr_reader_place(struct millrace_consumer *consumer, struct mr_reader *reader
         }
         return rc;
     }
-    return -ENOENT;
+    return unmapped ? -ENXIO : -ENOENT;
 }
 
 int mr_reader_cross(struct millrace_consumer *consumer, struct mr_reader *reader)

@@ -19,7 +19,7 @@ static int take_push(struct millrace_client *client, const union mr_message *mes
     switch (message->header.type) {
     case MR_MESSAGE_RING:
         if (message->header.bytes != sizeof message->ring || fd_count != 1) {
-            rc = -EPROTO;
+            rc = fd_count == 0 ? -EMFILE : -EPROTO;
             break;
         }
         rc = mr_client_add_ring(client, &message->ring, fds[0]);
@@ -39,11 +39,11 @@ static int take_push(struct millrace_client *client, const union mr_message *mes
             rc = -EPROTO;
         break;
     case MR_MESSAGE_EXTENT:
-        if (message->header.bytes != sizeof message->extent || fd_count != 1) {
+        if (message->header.bytes != sizeof message->extent || fd_count > 1) {
             rc = -EPROTO;
             break;
         }
-        mr_consumers_take_extent(client, &message->extent, fds[0]);
+        mr_consumers_take_extent(client, &message->extent, fd_count == 1 ? fds[0] : -1);
         return 0;
     case MR_MESSAGE_EXTENT_GONE:
         if (message->header.bytes == sizeof message->extent && fd_count == 0)

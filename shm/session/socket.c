@@ -72,7 +72,8 @@ int mr_session_receive(int socket, void *message, size_t room, int *fds, uint32_
     }
     if (bytes == 0)
         return -ECONNRESET;
-    if ((packet.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || (size_t)bytes < sizeof *header || header->bytes != (uint64_t)bytes)
+    /* MSG_CTRUNC: this process had no number left for a descriptor. The message counts; who needs the descriptor finds it missing. */
+    if ((packet.msg_flags & MSG_TRUNC) != 0 || (size_t)bytes < sizeof *header || header->bytes != (uint64_t)bytes)
         return -EBADMSG;
     return (int)bytes;
 }

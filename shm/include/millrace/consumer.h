@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading. A consumer belongs to one thread, the one that attached its client. Records are read in place from the broker's log; a record is
  * never seen before it is committed as its topic's durability says. The memory behind a batch of records is pinned until the next poll.
- * While the broker is down, reading goes on to the last committed record. */
+ * While the broker is down, reading goes on to the last committed record, if what comes next is in memory still (millrace.memory.bytes); a reader
+ * further behind goes on to the end of what it was last told that the file holds, and from there when the broker is back. */
 #ifndef MILLRACE_CONSUMER_H
 #define MILLRACE_CONSUMER_H
 
@@ -40,10 +41,14 @@ int millrace_consumer_open(struct millrace_consumer **consumer, struct millrace_
 /**
  * Take the next records, in offset order within each partition. Keys and values lie in the log, unaligned, until the next poll, copy, seek
  * or close of this consumer.
- * @param timeout_ms how long to wait for the first one: 0 never blocks, -1 for ever
+ * @param timeout_ms how long to wait for the first one: 0 not at all, -1 for ever. What has left memory is read from its file, in this call and
+ *         this thread: one request to the broker a segment (some 100 us; 30 s with one that hangs, then -ETIMEDOUT) and reads of the disk, whatever
+ *         the time-out. Readers of the live tail do neither. And see millrace_client_options.reattach_timeout_ms
  * @return how many, 0 after the time-out; -EBADMSG (a damaged batch: partition and offset by millrace_consumer_position());
- *         -ERANGE (the position was removed by retention: seek); -ESTALE (what the poll before gave out was looked at for so long, seconds, that
- *         the broker had to use its memory for others: it may have changed meanwhile; seek to where you take it up again); -ENOTCONN
+ *         -ERANGE (the position was removed by retention: seek); -ENOTCONN; and these, which stay until a seek, to the position told at least:
+ *         -ESTALE (what the poll before gave out was looked at for so long, seconds, that the broker had to use its memory for others: it may
+ *         have changed meanwhile); -ENOMEM (for 5 s the memory of the log could not be mapped, and its file does not hold the next record: see
+ *         the limits of address space, of mappings (vm.max_map_count) and of open files); -EMFILE (no descriptor left for that file)
  */
 int millrace_consumer_poll(struct millrace_consumer *consumer, struct millrace_record *records, uint32_t max, int timeout_ms);
 
@@ -56,7 +61,7 @@ struct millrace_meta {
 
 /**
  * Copy values of records of one size into an array: values[i] at i * value_bytes. A record of another size ends the batch before it, and
- * alone gives -EMSGSIZE. Never blocks. @param meta NULL, or max entries. @return how many
+ * alone gives -EMSGSIZE. Waits for no record, as a poll with time-out 0. @param meta NULL, or max entries. @return how many
  */
 int millrace_consumer_copy(struct millrace_consumer *consumer, void *values, size_t value_bytes, struct millrace_meta *meta, uint32_t max);
 

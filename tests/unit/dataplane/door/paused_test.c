@@ -3,7 +3,11 @@
 #include "tests/support/door_world.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "shm/client/consumer_internal.h"
@@ -105,7 +109,7 @@ static void a_client_that_pauses_keeps_its_session_and_learns_what_it_missed(voi
                 assert_true(is_record(&record, offset + k));
             }
     }
-    assert_true(consumer[0]->reader[0].map_count > 20);
+    assert_true(consumer[0]->reader[0].map_count > 12);
     assert_true(reader->session_id == session_id && reader->state == MR_CLIENT_ATTACHED);
     /* Each knows the files that there are, and no others. */
     for (uint32_t c = 1; c < MR_COUNT_OF(consumer); c++) {
@@ -156,6 +160,79 @@ static void records_read_while_their_memory_was_used_again_are_not_given_out(voi
     millrace_detach(client);
 }
 
+/* A reader in a process that cannot take descriptors: what is in the file it reads from there, then it is told. When it can, it asks. */
+static void a_reader_that_cannot_map_reads_the_file_and_tells_what_is_wrong(void **state)
+{
+    struct millrace_client *client = attach();
+    struct millrace_error err;
+    int told[2], go[2];
+    char byte = 0;
+    assert_int_equal(millrace_topic_create(client, "unmapped", 1, "millrace.durability=leader", &err), 0);
+    struct millrace_producer *producer = open_producer(client, "unmapped", NULL);
+    published = 0;
+    assert_int_equal(pipe(told) | pipe(go), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        struct millrace_client *own = attach();
+        struct millrace_consumer *consumer = open_consumer(own, "unmapped", MILLRACE_START_BEGIN);
+        struct mr_reader *reader = &consumer->reader[0];
+        struct millrace_record record;
+        struct rlimit files, few;
+        uint64_t offset = 0;
+        int rc = -1;
+        if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+            _exit(1);
+        few = files;
+        few.rlim_cur = (rlim_t)dup(0); /* the next number: none more than that */
+        close((int)few.rlim_cur);
+        if (setrlimit(RLIMIT_NOFILE, &few) != 0 || write(told[1], "r", 1) != 1 || read(go[0], &byte, 1) != 1)
+            _exit(2);
+        /* Not even the segment's descriptors: it is told what the matter is. */
+        for (uint32_t i = 0; i < 300 && rc != -ENOMEM && rc != -EMFILE; i++) {
+            rc = millrace_consumer_poll(consumer, &record, 1, 100);
+            if (rc == 1 && !is_record(&record, offset++))
+                _exit(3);
+        }
+        if ((rc != -ENOMEM && rc != -EMFILE) || own->state != MR_CLIENT_ATTACHED)
+            _exit(4);
+        uint32_t map_count = reader->map_count;
+        if (setrlimit(RLIMIT_NOFILE, &files) != 0 || millrace_consumer_seek_offset(consumer, 0, offset) != 0)
+            _exit(5);
+        for (; offset < 80; offset++)
+            if (millrace_consumer_poll(consumer, &record, 1, 20000) != 1 || !is_record(&record, offset))
+                _exit(6);
+        /* What comes from now on is mapped again, and what was lost was asked for. */
+        if (write(told[1], "r", 1) != 1 || read(go[0], &byte, 1) != 1)
+            _exit(7);
+        for (; offset < 160; offset++)
+            if (millrace_consumer_poll(consumer, &record, 1, 20000) != 1 || !is_record(&record, offset))
+                _exit(8);
+        if (reader->state != MR_READER_LIVE || reader->map_count <= map_count)
+            _exit(9);
+        _exit(0);
+    }
+    close(told[1]);
+    close(go[0]);
+    assert_int_equal(read(told[0], &byte, 1), 1);
+    publish_numbered(producer, 80);
+    assert_int_equal(millrace_producer_flush(producer, 10000), 0);
+    assert_int_equal(write(go[1], "g", 1), 1);
+    int status = -1;
+    if (read(told[0], &byte, 1) != 1) {
+        waitpid(child, &status, 0);
+        fail_msg("the reader ended with %d", WEXITSTATUS(status));
+    }
+    publish_numbered(producer, 80);
+    assert_int_equal(millrace_producer_flush(producer, 10000), 0);
+    assert_int_equal(write(go[1], "g", 1), 1);
+    waitpid(child, &status, 0);
+    assert_int_equal(status, 0);
+    close(told[0]);
+    close(go[1]);
+    millrace_detach(client);
+}
+
 static int start(void **state)
 {
     door_world_start();
@@ -171,6 +248,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(records_read_while_their_memory_was_used_again_are_not_given_out),
+        cmocka_unit_test(a_reader_that_cannot_map_reads_the_file_and_tells_what_is_wrong),
         cmocka_unit_test(a_client_that_pauses_keeps_its_session_and_learns_what_it_missed), /* it wants all memory */
     };
     return cmocka_run_group_tests(tests, start, stop);
