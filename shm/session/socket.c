@@ -72,8 +72,10 @@ int mr_session_receive(int socket, void *message, size_t room, int *fds, uint32_
     }
     if (bytes == 0)
         return -ECONNRESET;
-    /* MSG_CTRUNC: this process had no number left for a descriptor. The message counts; who needs the descriptor finds it missing. */
-    if ((packet.msg_flags & MSG_TRUNC) != 0 || (size_t)bytes < sizeof *header || header->bytes != (uint64_t)bytes)
+    /* MSG_CTRUNC: more descriptors than any message has, or, with fewer, this process had no number left for one: then the message counts, and who
+     * needs the descriptor finds it missing. */
+    bool too_many = (packet.msg_flags & MSG_CTRUNC) != 0 && *fd_count == MR_MESSAGE_FDS_MAX;
+    if (too_many || (packet.msg_flags & MSG_TRUNC) != 0 || (size_t)bytes < sizeof *header || header->bytes != (uint64_t)bytes)
         return -EBADMSG;
     return (int)bytes;
 }
