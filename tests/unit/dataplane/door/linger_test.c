@@ -112,8 +112,12 @@ static void pins_count_as_long_as_the_process_lives(void **state)
         const struct mr_extent_header *extent = pin_one(&client, topic);
         int fd = dup(client.extent_fd);
         uint64_t sequence = mr_load_relaxed(&extent->sequence);
-        uint32_t crc = extent->header_crc;
         assert_true(sequence != 0);
+        for (uint32_t n = 0; mr_load_relaxed(&extent->sealed_end) == 0; n++) { /* it may have been named before the tail came to it */
+            assert_true(n < 64);
+            flood(topic, 4u << 20);
+        }
+        uint32_t crc = extent->header_crc;
         assert_int_equal(ends[i](&client), 0);
         flood(topic, TOPIC_BYTES);
         usleep(300000);
