@@ -134,8 +134,8 @@ int mr_ring_peek(struct mr_ring_consumer *ring, struct mr_ring_frame *frames, ui
 {
     uint64_t position = ring->position, committed = ring->committed, fetched = position;
     uint64_t stop = mr_min_u64(committed, position + MR_RING_PEEK_BYTES);
-    uint64_t good = 1; /* the word last found good (1 never is): the next one is most often the same, and good if it ends within bounds */
-    uint64_t good_bytes = 0, good_end = 0;
+    /* The word last found good: the next one is most often the same, and good if it ends within bounds. At first none is: no frame ends at 0. */
+    uint64_t good = 0, good_bytes = 1, good_end = 0;
     uint32_t pads = 0;
     uint32_t count = 0;
 

@@ -61,6 +61,7 @@ size_t fuzz_seed(unsigned n, uint8_t *data, size_t room)
                  8 | (uint64_t)MR_FRAME_PAD << 32, 24 | 4ull << 32, 0, 9}},
         {0, 0, {40 | (uint64_t)MR_FRAME_RECORD << 32 | 5ull << 48, 1, 2, 3, 4, 16 | (uint64_t)MR_FRAME_VALUE << 32, 6}},
         {0, 1, {2048 | (uint64_t)MR_FRAME_PAD << 32}},
+        {0, 0, {1, 2, 3, 4, 16 | (uint64_t)MR_FRAME_VALUE << 32, 6}},
         {255, 1, {8 | (uint64_t)MR_FRAME_PAD << 32, 8 | (uint64_t)MR_FRAME_PAD << 32, 1024 | (uint64_t)MR_FRAME_VALUE << 32}},
     };
 
@@ -72,5 +73,5 @@ size_t fuzz_seed(unsigned n, uint8_t *data, size_t room)
     memcpy(data + 2, seeds[n].word, sizeof seeds[n].word);
     if (seeds[n].start != 0)
         memcpy(data + 2 + (size_t)seeds[n].start * 8, seeds[n].word, 8);
-    return n == 4 ? 2 + RING_BYTES : 2 + 256;
+    return seeds[n].start != 0 ? 2 + RING_BYTES : 2 + 256;
 }
