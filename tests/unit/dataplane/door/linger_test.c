@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sessions that are over while their process lives: what it reads stays what it is. */
-#include "tests/support/door_world.h"
+#include "tests/support/door_client.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -18,20 +18,11 @@
 #define VALUE_BYTES   60000u
 #define EXTENT_BYTES  (2u << 20)
 
-static struct millrace_client *attach(void)
-{
-    struct millrace_client *client;
-    struct millrace_error err;
-    if (millrace_attach(&client, door_world_socket, NULL, &err) != 0)
-        fail_msg("%s", err.text);
-    return client;
-}
-
 /* So many bytes go through partition 0, so that all memory of before is used again, if it may be. */
 static void flood(const char *topic, uint64_t bytes)
 {
     static uint8_t value[VALUE_BYTES];
-    struct millrace_client *client = attach();
+    struct millrace_client *client = door_attach();
     struct millrace_producer *producer;
     struct millrace_error err;
     struct millrace_record record = {.value = value, .value_bytes = sizeof value, .timestamp_ms = -1};
@@ -49,7 +40,7 @@ static void flood(const char *topic, uint64_t bytes)
 
 static void create(const char *topic)
 {
-    struct millrace_client *client = attach();
+    struct millrace_client *client = door_attach();
     struct millrace_error err;
     if (millrace_topic_create(client, topic, 1, "millrace.durability=leader", &err) != 0)
         fail_msg("%s", err.text);

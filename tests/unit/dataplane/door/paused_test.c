@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A client that does nothing for a while, at a node whose memory nobody else uses. */
-#include "tests/support/door_world.h"
+#include "tests/support/door_client.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -12,76 +12,13 @@
 
 #include "shm/client/consumer_internal.h"
 
-static struct millrace_client *attach(void)
-{
-    struct millrace_client *client;
-    struct millrace_error err;
-    if (millrace_attach(&client, door_world_socket, NULL, &err) != 0)
-        fail_msg("%s", err.text);
-    return client;
-}
-
-static struct millrace_producer *open_producer(struct millrace_client *client, const char *topic, const struct millrace_producer_options *options)
-{
-    struct millrace_producer *producer;
-    struct millrace_error err;
-    if (millrace_producer_open(&producer, client, topic, options, &err) != 0)
-        fail_msg("%s", err.text);
-    return producer;
-}
-
-static struct millrace_consumer *open_consumer(struct millrace_client *client, const char *topic, enum millrace_start start)
-{
-    struct millrace_consumer *consumer;
-    struct millrace_consumer_options options;
-    struct millrace_error err;
-    millrace_consumer_options_init(&options);
-    options.start = start;
-    if (millrace_consumer_open(&consumer, client, topic, &options, &err) != 0)
-        fail_msg("%s", err.text);
-    return consumer;
-}
-
 static uint32_t published;
-
-static void publish_numbered(struct millrace_producer *producer, uint32_t count)
-{
-    struct millrace_slot slot;
-    for (uint32_t i = 0; i < count; i++) {
-        int rc = -EAGAIN;
-        for (uint32_t tries = 0; tries < 50000 && rc == -EAGAIN; tries++) {
-            rc = millrace_producer_claim(producer, 60000, NULL, &slot);
-            if (rc == -EAGAIN)
-                usleep(100);
-        }
-        assert_int_equal(rc, 0); /* at most five seconds: nobody stops it */
-        memset(slot.value, (int)(published % 251), 60000);
-        memcpy(slot.value, &published, sizeof published);
-        published++;
-        assert_int_equal(millrace_producer_commit(producer, &slot, 1), 1);
-        struct millrace_ack acks[16];
-        int got = millrace_producer_poll_acks(producer, acks, 16);
-        assert_true(got >= 0);
-        for (int k = 0; k < got; k++)
-            assert_int_equal(acks[k].error, 0);
-    }
-}
-
-/* @return it is the record of this offset */
-static bool is_record(const struct millrace_record *record, uint64_t offset)
-{
-    const uint8_t *value = record->value;
-    uint32_t number;
-    memcpy(&number, value, sizeof number);
-    return record->offset == offset && record->value_bytes == 60000 && number == offset && value[sizeof number] == offset % 251 &&
-           memcmp(value + sizeof number, value + sizeof number + 1, 60000 - sizeof number - 1) == 0;
-}
 
 /* Some thousands of pushes are more than its socket holds. */
 static void a_client_that_pauses_keeps_its_session_and_learns_what_it_missed(void **state)
 {
     static struct millrace_consumer *consumer[250];
-    struct millrace_client *client = attach(), *reader = attach();
+    struct millrace_client *client = door_attach(), *reader = door_attach();
     struct millrace_error err;
     struct millrace_record record;
     assert_int_equal(millrace_topic_create(client, "paused", 1, "millrace.durability=leader", &err), 0);
@@ -90,9 +27,9 @@ static void a_client_that_pauses_keeps_its_session_and_learns_what_it_missed(voi
     for (uint32_t c = 0; c < MR_COUNT_OF(consumer); c++)
         consumer[c] = open_consumer(reader, "paused", MILLRACE_START_END);
     uint64_t session_id = reader->session_id;
-    publish_numbered(producer, 50);
+    publish_numbered(producer, &published, 50);
     assert_int_equal(millrace_consumer_poll(consumer[0], &record, 1, 5000), 1);
-    publish_numbered(producer, 1500); /* all memory that there may be: 31 extents, told to 250 */
+    publish_numbered(producer, &published, 1500); /* all memory that there may be: 31 extents, told to 250 */
     assert_int_equal(millrace_producer_flush(producer, 10000), 0);
     usleep(100000);
     assert_true(is_record(&record, 0));
@@ -100,7 +37,7 @@ static void a_client_that_pauses_keeps_its_session_and_learns_what_it_missed(voi
         assert_int_equal(millrace_consumer_seek_end(consumer[c], 0), 0);
     for (uint32_t i = 0; i < 5; i++) {
         uint64_t offset = published;
-        publish_numbered(producer, 50); /* across a boundary */
+        publish_numbered(producer, &published, 50); /* across a boundary */
         for (uint32_t c = 0; c < MR_COUNT_OF(consumer); c += i == 0 ? 1 : 50)
             for (uint32_t k = 0; k < (i == 0 ? 1 : 50); k++) {
                 if (i > 0 && k == 0)
@@ -124,7 +61,7 @@ static void a_client_that_pauses_keeps_its_session_and_learns_what_it_missed(voi
 /* As after a daemon that let go of the pins while we were amid a poll. */
 static void records_read_while_their_memory_was_used_again_are_not_given_out(void **state)
 {
-    struct millrace_client *client = attach();
+    struct millrace_client *client = door_attach();
     struct millrace_error err;
     struct millrace_record record[10];
     static uint8_t values[10][60000];
@@ -132,7 +69,7 @@ static void records_read_while_their_memory_was_used_again_are_not_given_out(voi
     assert_int_equal(millrace_topic_create(client, "torn", 1, "millrace.durability=leader", &err), 0);
     struct millrace_producer *producer = open_producer(client, "torn", NULL);
     published = 0;
-    publish_numbered(producer, 100);
+    publish_numbered(producer, &published, 100);
     assert_int_equal(millrace_producer_flush(producer, 10000), 0);
     struct millrace_consumer *consumer = open_consumer(client, "torn", MILLRACE_START_BEGIN);
     struct mr_reader *reader = &consumer->reader[0];
@@ -163,7 +100,7 @@ static void records_read_while_their_memory_was_used_again_are_not_given_out(voi
 /* A reader in a process that cannot take descriptors: what is in the file it reads from there, then it is told. When it can, it asks. */
 static void a_reader_that_cannot_map_reads_the_file_and_tells_what_is_wrong(void **state)
 {
-    struct millrace_client *client = attach();
+    struct millrace_client *client = door_attach();
     struct millrace_error err;
     int told[2], go[2];
     char byte = 0;
@@ -174,7 +111,7 @@ static void a_reader_that_cannot_map_reads_the_file_and_tells_what_is_wrong(void
     pid_t child = fork();
     if (child == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        struct millrace_client *own = attach();
+        struct millrace_client *own = door_attach();
         struct millrace_consumer *consumer = open_consumer(own, "unmapped", MILLRACE_START_BEGIN);
         struct mr_reader *reader = &consumer->reader[0];
         struct millrace_record record;
@@ -215,7 +152,7 @@ static void a_reader_that_cannot_map_reads_the_file_and_tells_what_is_wrong(void
     close(told[1]);
     close(go[0]);
     assert_int_equal(read(told[0], &byte, 1), 1);
-    publish_numbered(producer, 80);
+    publish_numbered(producer, &published, 80);
     assert_int_equal(millrace_producer_flush(producer, 10000), 0);
     assert_int_equal(write(go[1], "g", 1), 1);
     int status = -1;
@@ -223,7 +160,7 @@ static void a_reader_that_cannot_map_reads_the_file_and_tells_what_is_wrong(void
         waitpid(child, &status, 0);
         fail_msg("the reader ended with %d", WEXITSTATUS(status));
     }
-    publish_numbered(producer, 80);
+    publish_numbered(producer, &published, 80);
     assert_int_equal(millrace_producer_flush(producer, 10000), 0);
     assert_int_equal(write(go[1], "g", 1), 1);
     waitpid(child, &status, 0);
@@ -233,17 +170,6 @@ static void a_reader_that_cannot_map_reads_the_file_and_tells_what_is_wrong(void
     millrace_detach(client);
 }
 
-static int start(void **state)
-{
-    door_world_start();
-    return 0;
-}
-
-static int stop(void **state)
-{
-    return door_world_stop() ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,5 +177,5 @@ int main(void)
         cmocka_unit_test(a_reader_that_cannot_map_reads_the_file_and_tells_what_is_wrong),
         cmocka_unit_test(a_client_that_pauses_keeps_its_session_and_learns_what_it_missed), /* it wants all memory */
     };
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, door_group_start, door_group_stop);
 }

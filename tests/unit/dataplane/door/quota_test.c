@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What one user may take; each refusal names the key that says so. */
-#include "tests/support/door_world.h"
+#include "tests/support/door_client.h"
 
 #include <errno.h>
 #include <string.h>
@@ -87,11 +87,6 @@ static int start(void **state)
     return 0;
 }
 
-static int stop(void **state)
-{
-    return door_world_stop() ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -99,5 +94,5 @@ int main(void)
         cmocka_unit_test(session_memory_is_bounded_for_all_sessions_of_a_user),
         cmocka_unit_test(attaching_too_often_is_refused_for_a_while),
     };
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, start, door_group_stop);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* libmillrace at a whole node: sessions that live long, and open and close much. */
-#include "tests/support/door_world.h"
+#include "tests/support/door_client.h"
 
 #include <errno.h>
 #include <string.h>
@@ -10,46 +10,9 @@
 
 #define RECORDS 20u
 
-static struct millrace_client *attach(void)
-{
-    struct millrace_client *client;
-    struct millrace_error err;
-    if (millrace_attach(&client, door_world_socket, NULL, &err) != 0)
-        fail_msg("%s", err.text);
-    return client;
-}
-
-static struct millrace_producer *open_producer(struct millrace_client *client, const char *topic, const struct millrace_producer_options *options)
-{
-    struct millrace_producer *producer;
-    struct millrace_error err;
-    if (millrace_producer_open(&producer, client, topic, options, &err) != 0)
-        fail_msg("%s", err.text);
-    return producer;
-}
-
-static struct millrace_consumer *open_consumer(struct millrace_client *client, const char *topic, enum millrace_start start)
-{
-    struct millrace_consumer *consumer;
-    struct millrace_consumer_options options;
-    struct millrace_error err;
-    millrace_consumer_options_init(&options);
-    options.start = start;
-    if (millrace_consumer_open(&consumer, client, topic, &options, &err) != 0)
-        fail_msg("%s", err.text);
-    return consumer;
-}
-
 static void publish(struct millrace_producer *producer, uint8_t letter, uint32_t bytes)
 {
-    struct millrace_slot slot;
-    int rc = -EAGAIN;
-    for (uint32_t i = 0; i < 50000 && rc == -EAGAIN; i++) {
-        rc = millrace_producer_claim(producer, bytes, NULL, &slot);
-        if (rc == -EAGAIN)
-            usleep(100);
-    }
-    assert_int_equal(rc, 0);
+    struct millrace_slot slot = claim_patiently(producer, bytes);
     memset(slot.value, letter, bytes);
     assert_int_equal(millrace_producer_commit(producer, &slot, 1), 1);
 }
@@ -75,7 +38,7 @@ static uint32_t count_records(struct millrace_client *client, const char *topic,
 
 static void handles_of_a_closed_producer_serve_the_next_one_and_its_frames_do_not(void **state)
 {
-    struct millrace_client *client = attach();
+    struct millrace_client *client = door_attach();
     struct millrace_error err;
     assert_int_equal(millrace_topic_create(client, "old", 1, "", &err), 0);
     assert_int_equal(millrace_topic_create(client, "new", 1, "millrace.durability=leader", &err), 0);
@@ -100,7 +63,7 @@ static void handles_of_a_closed_producer_serve_the_next_one_and_its_frames_do_no
 
 static void producers_open_and_close_without_end(void **state)
 {
-    struct millrace_client *client = attach();
+    struct millrace_client *client = door_attach();
     struct millrace_error err;
     assert_int_equal(millrace_topic_create(client, "broad", 400, "", &err), 0);
     struct millrace_consumer *consumer = open_consumer(client, "broad", MILLRACE_START_END);
@@ -120,7 +83,7 @@ static void producers_open_and_close_without_end(void **state)
 /* What it committed stands behind another's open claim, and would be shown when its handles are nobody's. */
 static void closing_a_producer_whose_frames_are_not_shown_yet_harms_nobody(void **state)
 {
-    struct millrace_client *client = attach();
+    struct millrace_client *client = door_attach();
     struct millrace_error err;
     struct millrace_slot slot;
     assert_int_equal(millrace_topic_create(client, "hidden", 1, "", &err), 0);
@@ -141,7 +104,7 @@ static void closing_a_producer_whose_frames_are_not_shown_yet_harms_nobody(void 
 /* A ring of 64 KiB is enough for a consumer, and held nothing larger than half of that for ever. */
 static void a_producer_gets_the_ring_that_it_needs_whatever_was_opened_before(void **state)
 {
-    struct millrace_client *client = attach();
+    struct millrace_client *client = door_attach();
     struct millrace_producer_options options;
     struct millrace_error err;
     assert_int_equal(millrace_topic_create(client, "large", 1, "", &err), 0);
@@ -206,39 +169,6 @@ static void a_ring_that_nothing_open_uses_is_given_back(void **state)
 
 static uint32_t published;
 
-static void publish_numbered(struct millrace_producer *producer, uint32_t count)
-{
-    struct millrace_slot slot;
-    for (uint32_t i = 0; i < count; i++) {
-        int rc = -EAGAIN;
-        for (uint32_t tries = 0; tries < 50000 && rc == -EAGAIN; tries++) {
-            rc = millrace_producer_claim(producer, 60000, NULL, &slot);
-            if (rc == -EAGAIN)
-                usleep(100);
-        }
-        assert_int_equal(rc, 0); /* at most five seconds: nobody stops it */
-        memset(slot.value, (int)(published % 251), 60000);
-        memcpy(slot.value, &published, sizeof published);
-        published++;
-        assert_int_equal(millrace_producer_commit(producer, &slot, 1), 1);
-        struct millrace_ack acks[16];
-        int got = millrace_producer_poll_acks(producer, acks, 16);
-        assert_true(got >= 0);
-        for (int k = 0; k < got; k++)
-            assert_int_equal(acks[k].error, 0);
-    }
-}
-
-/* @return it is the record of this offset */
-static bool is_record(const struct millrace_record *record, uint64_t offset)
-{
-    const uint8_t *value = record->value;
-    uint32_t number;
-    memcpy(&number, value, sizeof number);
-    return record->offset == offset && record->value_bytes == 60000 && number == offset && value[sizeof number] == offset % 251 &&
-           memcmp(value + sizeof number, value + sizeof number + 1, 60000 - sizeof number - 1) == 0;
-}
-
 static void readers_that_do_not_poll_cannot_hold_all_memory(void **state)
 {
     static struct {
@@ -246,18 +176,18 @@ static void readers_that_do_not_poll_cannot_hold_all_memory(void **state)
         struct millrace_consumer *consumer;
         struct millrace_record record;
     } readers[READERS];
-    struct millrace_client *client = attach();
+    struct millrace_client *client = door_attach();
     struct millrace_error err;
     assert_int_equal(millrace_topic_create(client, "held", 1, "millrace.durability=leader", &err), 0);
     struct millrace_producer *producer = open_producer(client, "held", NULL);
     for (uint32_t r = 0; r < READERS; r++) { /* each in an extent of its own, of the 32 that there can be */
-        readers[r].client = attach();
+        readers[r].client = door_attach();
         readers[r].consumer = open_consumer(readers[r].client, "held", MILLRACE_START_END);
-        publish_numbered(producer, 34);
+        publish_numbered(producer, &published, 34);
         assert_int_equal(millrace_consumer_poll(readers[r].consumer, &readers[r].record, 1, 5000), 1);
         assert_true(is_record(&readers[r].record, readers[r].record.offset));
     }
-    publish_numbered(producer, 2000); /* twice all memory */
+    publish_numbered(producer, &published, 2000); /* twice all memory */
     assert_int_equal(millrace_producer_flush(producer, 10000), 0);
 
     uint32_t stale = 0, intact = 0;
@@ -291,7 +221,7 @@ static void readers_that_do_not_poll_cannot_hold_all_memory(void **state)
 /* A reader that polls, however slowly, lets go of memory that is wanted and reads on from the file. */
 static void a_slow_reader_keeps_its_session(void **state)
 {
-    struct millrace_client *client = attach(), *reader = attach();
+    struct millrace_client *client = door_attach(), *reader = door_attach();
     struct millrace_error err;
     struct millrace_record record;
     assert_int_equal(millrace_topic_create(client, "slow", 1, "millrace.durability=leader", &err), 0);
@@ -299,7 +229,7 @@ static void a_slow_reader_keeps_its_session(void **state)
     struct millrace_consumer *consumer = open_consumer(reader, "slow", MILLRACE_START_END);
     published = 0;
     for (uint32_t i = 0; i < 100; i++) { /* when it is over, the reader is twice all memory behind */
-        publish_numbered(producer, 25);
+        publish_numbered(producer, &published, 25);
         assert_int_equal(millrace_consumer_poll(consumer, &record, 1, 5000), 1);
         assert_true(is_record(&record, i));
         usleep(20000);
@@ -312,7 +242,7 @@ static void a_slow_reader_keeps_its_session(void **state)
 
 static void flush_does_not_wait_for_what_stands_behind_a_claim_of_the_same_client(void **state)
 {
-    struct millrace_client *client = attach();
+    struct millrace_client *client = door_attach();
     struct millrace_producer *first = open_producer(client, "new", NULL), *second = open_producer(client, "new", NULL);
     for (uint32_t i = 0; i < 4; i++) {
         struct millrace_slot slot[2];
@@ -341,17 +271,6 @@ static void flush_does_not_wait_for_what_stands_behind_a_claim_of_the_same_clien
     millrace_detach(client);
 }
 
-static int start(void **state)
-{
-    door_world_start();
-    return 0;
-}
-
-static int stop(void **state)
-{
-    return door_world_stop() ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -364,5 +283,5 @@ int main(void)
         cmocka_unit_test(a_slow_reader_keeps_its_session),
         cmocka_unit_test(flush_does_not_wait_for_what_stands_behind_a_claim_of_the_same_client),
     };
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, door_group_start, door_group_stop);
 }
