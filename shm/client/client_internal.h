@@ -3,7 +3,8 @@
  *
  *   attach.c   attach, detach, topics            messages.c  requests and pushes on the attach socket
  *   rings.c    ring memory, polling for acks     reattach.c  the daemon's death, and finding the next one
- *   idle.c     waiting                           producer_*.c, consumer_*.c: their internal headers
+ *   claims.c   our own rings, walked             producer_*.c, consumer_*.c: their internal headers
+ *   idle.c     waiting
  *
  * Client states:
  *   ATTACHED -> AWAY      [mr_client_lose]     the socket ended, or the daemon closed our rings
@@ -149,6 +150,24 @@ int mr_client_drop_ring(struct millrace_client *client, uint32_t number) MR_MUST
 /** The ring, live or dead, of this tag; NULL: there is none. Cold. */
 struct mr_client_ring *mr_client_ring_of(const struct millrace_client *client, uint32_t tag) MR_COLD;
 
+/**
+ * Take completions from all rings and hand them to their producers.
+ * @param want_space look for released space even if no completion came
+ * @return completions taken. Hot.
+ */
+MR_HOT uint32_t mr_client_poll(struct millrace_client *client, bool want_space);
+
+/** Ring the doorbell of a reactor that sleeps. */
+void mr_client_ring_doorbell(struct millrace_client *client) MR_COLD;
+
+static inline void mr_client_wake(struct millrace_client *client, const struct mr_client_ring *ring)
+{
+    if (mr_ring_must_wake(&ring->ring, client->fences))
+        mr_client_ring_doorbell(client);
+}
+
+/* claims.c */
+
 /** Give an open claim's space back: in a live ring others' frames may have stood behind it. */
 void mr_client_abort_claim(struct millrace_client *client, struct mr_client_ring *ring, uint64_t position) MR_COLD;
 
@@ -161,13 +180,6 @@ void mr_client_abort_owner(struct millrace_client *client, uint64_t owner) MR_CO
 /** The ring's daemon is dead: count what is open in it. */
 void mr_client_count_claims(struct mr_client_ring *ring) MR_COLD;
 
-/**
- * Take completions from all rings and hand them to their producers.
- * @param want_space look for released space even if no completion came
- * @return completions taken. Hot.
- */
-MR_HOT uint32_t mr_client_poll(struct millrace_client *client, bool want_space);
-
 /** Take back what these handles have staged behind others' open claims: shown later, it would name handles that are closed. */
 void mr_client_blot_unshown(struct millrace_client *client, uint32_t first, uint32_t count) MR_COLD;
 
@@ -179,15 +191,6 @@ void mr_client_clear_handles(struct millrace_client *client, uint32_t first, uin
 
 /** True if all that the daemon can see was answered, and the rest stands behind an open claim (ring.h R3). Poll after it, before believing it. */
 bool mr_client_waits_for_claim(const struct millrace_client *client);
-
-/** Ring the doorbell of a reactor that sleeps. */
-void mr_client_ring_doorbell(struct millrace_client *client) MR_COLD;
-
-static inline void mr_client_wake(struct millrace_client *client, const struct mr_client_ring *ring)
-{
-    if (mr_ring_must_wake(&ring->ring, client->fences))
-        mr_client_ring_doorbell(client);
-}
 
 /* reattach.c */
 
