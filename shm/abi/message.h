@@ -152,7 +152,7 @@ struct mr_message_open_consumer {
 struct mr_message_consumer_opened {
     struct mr_message_header header;
     uint32_t consumer;
-    uint32_t handle_first; /* for ARM frames */
+    uint32_t handle_first; /* for wake-ups (shm/ring/arm.h) */
     uint32_t partition_count;
     uint32_t durability;
     uint32_t slot_bytes;
