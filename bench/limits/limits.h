@@ -19,8 +19,8 @@ struct mr_limit_cpus {
  */
 int mr_limit_pingpong(struct mr_limit_cpus cpus, uint64_t duration_ns, struct mr_histogram *round_trip, struct millrace_error *err) MR_MUST_USE;
 
-/** Look what the two cores are to each other just now: a ping-pong of 2 ms. @param siblings_ns the boundary, or 0: bench/measure/cores.h */
-int mr_limit_look(struct mr_limit_cpus cpus, uint64_t siblings_ns, enum mr_cores *cores, struct millrace_error *err) MR_MUST_USE;
+/** Look what the two cores are to each other just now; takes some 3 ms. @param far_ns the boundary, or 0: bench/measure/cores.h */
+int mr_limit_look(struct mr_limit_cpus cpus, uint64_t far_ns, enum mr_cores *cores, struct millrace_error *err) MR_MUST_USE;
 
 /**
  * A bare ring of 64-byte slots, one producer, one consumer, indices on their own lines and cached at the other end; all 64 bytes are

@@ -8,7 +8,6 @@
 #include "shm/base/bits.h"
 
 #define TURN_STOP UINT64_MAX
-#define LOOK_NS   2000000u /* some 5,000 to 20,000 round trips */
 
 struct pingpong {
     alignas(2 * MR_CACHE_LINE) _Atomic uint64_t turn; /* the neighbour line is prefetched with it: keep it free */
@@ -59,15 +58,4 @@ int mr_limit_pingpong(struct mr_limit_cpus cpus, uint64_t duration_ns, struct mr
     game.duration_ns = duration_ns;
     game.round_trip = round_trip;
     return mr_limit_pair(cpus, near_end, far_end, &game, err);
-}
-
-int mr_limit_look(struct mr_limit_cpus cpus, uint64_t siblings_ns, enum mr_cores *cores, struct millrace_error *err)
-{
-    static struct mr_histogram round_trip;
-
-    mr_histogram_reset(&round_trip);
-    int rc = mr_limit_pingpong(cpus, LOOK_NS, &round_trip, err);
-    if (rc == 0)
-        *cores = mr_cores_of(mr_histogram_percentile(&round_trip, 50), siblings_ns);
-    return rc;
 }

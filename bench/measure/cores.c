@@ -7,12 +7,14 @@
 #include <string.h>
 
 static const char *const names[MR_CORES_COUNT] = {
-    [MR_CORES_ANY] = "any", [MR_CORES_SEPARATE] = "separate", [MR_CORES_SIBLINGS] = "siblings", [MR_CORES_MIXED] = "mixed",
+    [MR_CORES_ANY] = "any", [MR_CORES_FAR] = "far", [MR_CORES_NEAR] = "near", [MR_CORES_SIBLINGS] = "siblings", [MR_CORES_MIXED] = "mixed",
 };
 
-enum mr_cores mr_cores_of(uint64_t round_trip_p50_ns, uint64_t siblings_ns)
+enum mr_cores mr_cores_of(uint64_t round_trip_p50_ns, double slowdown, uint64_t far_ns)
 {
-    return round_trip_p50_ns < (siblings_ns != 0 ? siblings_ns : MR_CORES_SIBLINGS_NS) ? MR_CORES_SIBLINGS : MR_CORES_SEPARATE;
+    if (slowdown >= MR_CORES_SIBLINGS_SLOWDOWN)
+        return MR_CORES_SIBLINGS;
+    return round_trip_p50_ns < (far_ns != 0 ? far_ns : MR_CORES_FAR_NS) ? MR_CORES_NEAR : MR_CORES_FAR;
 }
 
 enum mr_cores mr_cores_agreed(const enum mr_cores looks[MR_CORES_LOOKS])

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Two virtual cores are at one time two hardware threads of one core and at another separate cores; the hypervisor changes that when it
- * likes, it cannot be asked, and every figure of two threads that talk follows it. What tells is a short ping-pong:
+/* Two virtual cores are one thing to each other now and another in a second: the hypervisor moves them when it likes, it cannot be asked, and
+ * every figure of two threads that talk follows it.
  *
- *   p50 of a round trip below MR_CORES_SIBLINGS_NS   siblings, threads of one core
- *   otherwise                                        separate cores
+ *   siblings  hardware threads of one core: work that fills a multiplier takes MR_CORES_SIBLINGS_SLOWDOWN times as long beside its like
+ *   near      two cores that share a cache: a ping-pong's p50 is below MR_CORES_FAR_NS
+ *   far       two cores that share none
  *
- * The boundary is from 5,000 looks of 2 ms on the machine in docs/measured/spine.md: siblings 60 to 170 ns, separate 240 to 400 ns, none
- * between; a mode holds for 10 ms to some seconds. On a machine where separate cores are nearer, name another boundary.
+ * The boundaries are from 40,000 looks on the machine in docs/measured/spine.md: near 100 to 160 ns, far 250 to 430, one in a thousand between;
+ * beside a busy neighbour the multiplier took as long as alone in both. (A version before it took near for siblings.) A mode holds for 10 ms to
+ * some seconds. On a machine where cores that share no cache are nearer, name another boundary.
  *
  * A limit and a value make a pair only when a look before, one between and one after them agree. Pure functions: what looks is
  * bench/limits/limits.h, what measures is bench/workloads/pairing.h. */
@@ -15,25 +17,30 @@
 
 #include "bench/measure/measure.h"
 
-#define MR_CORES_SIBLINGS_NS 200
-#define MR_CORES_LOOKS       3 /* at a pair */
+#define MR_CORES_FAR_NS            200
+#define MR_CORES_SIBLINGS_SLOWDOWN 1.4
+#define MR_CORES_LOOKS             3 /* at a pair */
 
-/** @param siblings_ns the boundary; 0: MR_CORES_SIBLINGS_NS */
-enum mr_cores mr_cores_of(uint64_t round_trip_p50_ns, uint64_t siblings_ns);
+/**
+ * @param round_trip_p50_ns of a ping-pong
+ * @param slowdown          of work that fills a multiplier, by the same work on the other core
+ * @param far_ns            the boundary; 0: MR_CORES_FAR_NS
+ */
+enum mr_cores mr_cores_of(uint64_t round_trip_p50_ns, double slowdown, uint64_t far_ns);
 
 /** What all looks at one pair said; mixed when they disagree. */
 enum mr_cores mr_cores_agreed(const enum mr_cores looks[MR_CORES_LOOKS]);
 
-/** "any", "separate", "siblings", "mixed". */
+/** "any", "far", "near", "siblings", "mixed". */
 const char *mr_cores_name(enum mr_cores cores);
 
-/** Of a user's word: any, separate or siblings. @return false: another word. */
+/** Of a user's word: any, far, near or siblings. @return false: another word. */
 bool mr_cores_parse(const char *word, enum mr_cores *cores);
 
 /** The pairs of one workload: pair k has value k and limit k of each of its measures. */
 struct mr_pairs {
     enum mr_cores wanted_mode;
-    uint32_t wanted; /* pairs of that mode; of any: of both together */
+    uint32_t wanted; /* pairs of that mode; of any: of all together */
     uint64_t end_ns; /* no further pair is begun after it */
     uint32_t count;  /* measured, of whatever mode */
     uint32_t counted[MR_CORES_COUNT];

@@ -84,7 +84,7 @@ void mr_measure_print_head(FILE *out)
     fprintf(out, "%-34s %32s  %-16s %s\n", "measure", "median (min .. max)", "unit", "ratio to its limit");
 }
 
-/* "ping.round_trip.p50, siblings" */
+/* "ping.round_trip.p50, near" */
 static void print_name(const struct mr_measure *measure, FILE *out)
 {
     char name[96];

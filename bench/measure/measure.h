@@ -61,7 +61,8 @@ struct mr_spread mr_series_spread(const struct mr_series *series);
 /** What two cores were to each other during a run: bench/measure/cores.h. */
 enum mr_cores {
     MR_CORES_ANY, /* not looked at */
-    MR_CORES_SEPARATE,
+    MR_CORES_FAR,
+    MR_CORES_NEAR,
     MR_CORES_SIBLINGS,
     MR_CORES_MIXED,
     MR_CORES_COUNT,

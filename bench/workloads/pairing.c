@@ -24,7 +24,7 @@ int mr_bench_pair_look(struct mr_bench_pairing *pairing, struct millrace_error *
     if (!pairing->looks)
         return 0;
     mr_bench_node_pause(&options->node);
-    int rc = mr_limit_look(options->cpus, options->siblings_ns, &pairing->look[pairing->looked++], err);
+    int rc = mr_limit_look(options->cpus, options->far_ns, &pairing->look[pairing->looked++], err);
     mr_bench_node_resume(&options->node);
     return rc;
 }
@@ -66,7 +66,7 @@ void mr_bench_pair_print(const struct mr_bench_pairing *pairing, const struct mr
         options->print(options->context, measure);
         return;
     }
-    for (enum mr_cores mode = MR_CORES_SEPARATE; mode <= MR_CORES_SIBLINGS; mode++) {
+    for (enum mr_cores mode = MR_CORES_FAR; mode <= MR_CORES_SIBLINGS; mode++) {
         if (mr_pairs_select(&pairing->pairs, measure, mode, &one))
             options->print(options->context, &one);
     }

@@ -32,7 +32,7 @@ struct mr_workload_options {
     uint64_t pause_ns;      /* ping: idle for so long before each record */
     uint32_t runs;          /* or pairs, where two cores are compared: bench/workloads/pairing.h */
     enum mr_cores cores;    /* of which mode; MR_CORES_ANY: of both together */
-    uint64_t siblings_ns;   /* their boundary, 0: the default */
+    uint64_t far_ns;        /* their boundary, 0: the default */
     uint64_t patience_ns;   /* how long a workload looks for such pairs, 0: the cores are not looked at */
     bool sustained;         /* pubsub: the disk is the bound */
     uint64_t keep_bytes;    /* sustained: log.retention.bytes of the node */

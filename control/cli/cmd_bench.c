@@ -29,16 +29,16 @@ const char mr_cmd_bench_details[] =
     "Every record is checked for content and order; status 1 if one was lost. Each figure is the median of --runs runs, with the least and\n"
     "the greatest, and its ratio to the limit measured between the same runs. A limit that spreads by more than 20 % proves nothing: the\n"
     "line says 'too noisy'. With --rate the loop is open, and latency counts from the time a record was due.\n"
-    "Two virtual cores may be separate cores, or two hardware threads of one ('siblings'), by turns. ping, pub, sub and pubsub run in short\n"
-    "bursts and look before, between and after limit and value; only pairs count in which the cores stayed the same. --runs pairs of what\n"
-    "--cores asks for are taken, for at most --patience; what else was had on the way has a line of its own.\n"
+    "Two virtual cores may share no cache ('far'), or share one ('near'), or be threads of one core ('siblings'), by turns. ping, pub, sub and\n"
+    "pubsub run in bursts and look before, between and after limit and value; only pairs count in which the cores stayed the same. --runs\n"
+    "pairs of what --cores asks for are taken, for at most --patience; what else was had on the way has a line of its own.\n"
     "Topics are named millrace-bench-... and stay.\n\n"
     "  millrace bench ping --idle busy\n"
     "  millrace bench pub --batch 1 --duration 1s\n"
     "  millrace bench limits --data /srv --duration 30s --json\n";
 
 struct bench {
-    uint64_t runs, duration_ns, size, batch, rate, producers, partitions, ring_bytes, depth, keep_bytes, pause_ns, siblings_ns, patience_ns;
+    uint64_t runs, duration_ns, size, batch, rate, producers, partitions, ring_bytes, depth, keep_bytes, pause_ns, far_ns, patience_ns;
     const char *cores, *cpus, *data, *idle, *durability, *hdr, *socket_path;
     bool json, sustained, pause_daemon;
     struct mr_limit_cpus core;
@@ -109,7 +109,7 @@ static int workload(struct bench *bench, const char *name)
         .batch = (uint32_t)bench->batch, .producers = (uint32_t)bench->producers, .partitions = (uint32_t)bench->partitions,
         .ring_bytes = (uint32_t)bench->ring_bytes, .depth = (uint32_t)bench->depth, .rate = bench->rate,
         .pause_ns = bench->pause_ns, .duration_ns = bench->duration_ns,
-        .runs = (uint32_t)bench->runs, .cores = bench->cores_mode, .siblings_ns = bench->siblings_ns, .patience_ns = bench->patience_ns,
+        .runs = (uint32_t)bench->runs, .cores = bench->cores_mode, .far_ns = bench->far_ns, .patience_ns = bench->patience_ns,
         .sustained = bench->sustained, .keep_bytes = bench->keep_bytes, .latency = &latency,
         .print = print, .context = bench, .stop = stop,
     };
@@ -159,7 +159,7 @@ static int check(const struct mr_cli_command *command, struct bench *bench)
     if (!parse_cpus(bench->cpus, &bench->core))
         return mr_cli_usage(command, "--cpus %s: it must name two cores, such as 0,1", bench->cpus);
     if (!mr_cores_parse(bench->cores, &bench->cores_mode))
-        return mr_cli_usage(command, "--cores %s: it must be separate, siblings or any", bench->cores);
+        return mr_cli_usage(command, "--cores %s: it must be far, near, siblings or any", bench->cores);
     if (!parse_idle(bench->idle, &bench->idle_kind))
         return mr_cli_usage(command, "--idle %s: it must be busy, adaptive or sleep", bench->idle);
     if (bench->size != 0 && (bench->size < 16 || bench->size > VALUE_MAX))
@@ -183,9 +183,9 @@ int mr_cmd_bench(const struct mr_cli_command *command, int argc, char **argv)
         {"pause", 0, MR_CLI_DURATION, "TIME", &bench.pause_ns, "ping: idle for so long before each record"},
         {"runs", 0, MR_CLI_COUNT, "N", &bench.runs, "how often each figure is taken (default 5)"},
         {"cpus", 0, MR_CLI_TEXT, "A,B", &bench.cpus, "core of the client, core of the other end (default 0,1)"},
-        {"cores", 0, MR_CLI_TEXT, "MODE", &bench.cores, "count pairs of separate cores, of siblings, or of any (default)"},
+        {"cores", 0, MR_CLI_TEXT, "MODE", &bench.cores, "count pairs of far cores, of near ones, of siblings, or of any (default)"},
         {"patience", 0, MR_CLI_DURATION, "TIME", &bench.patience_ns, "how long such pairs are looked for (default 60s; 0: do not look)"},
-        {"siblings-below", 0, MR_CLI_DURATION, "TIME", &bench.siblings_ns, "ping-pong p50 that tells siblings from separate cores (200ns)"},
+        {"far-from", 0, MR_CLI_DURATION, "TIME", &bench.far_ns, "ping-pong p50 from which two cores share no cache (200ns)"},
         {"idle", 0, MR_CLI_TEXT, "HOW", &bench.idle, "how the client waits: busy (default), adaptive or sleep"},
         {"durability", 0, MR_CLI_TEXT, "LEVEL", &bench.durability, "of the topic (default leader; disk for 'disk')"},
         {"producers", 0, MR_CLI_COUNT, "N", &bench.producers, "pub: so many at once, on one partition"},
