@@ -37,6 +37,16 @@ static inline void mr_cpu_relax(void)
 #endif
 }
 
+/** Ask for a cache line that is about to be read. A hint; any address. (Of a function that is nothing else GCC drops the builtin as without effect.) */
+static inline void mr_prefetch_read(const void *address)
+{
+#if defined(__x86_64__)
+    __asm__ __volatile__("prefetcht0 %0" : : "m"(*(const char *)address));
+#else
+    __builtin_prefetch(address);
+#endif
+}
+
 /** Ask for a cache line that is about to be written, so that the stores do not wait for it one after the other. A hint; any address. */
 static inline void mr_prefetch_write(const void *address)
 {

@@ -246,7 +246,7 @@ void mr_backlog_pump(struct millrace_producer *producer)
             uint32_t bytes = mr_frame_length(entry->word);
             if (!entry->has_wire && !mr_sequences_shift(&state->numbers, state->numbers.next_wire, entry->sequence))
                 break; /* no memory: later */
-            if (bytes > mr_ring_frame_bytes_max(state->ring->shape.submission_bytes)) {
+            if (bytes > state->ring->ring.frame_bytes_max) {
                 /* The new daemon gave a smaller ring than the old one. */
                 mr_producer_tell(producer, p, entry->sequence, 1, -1, -EMSGSIZE, MR_DURABILITY_RING);
             } else {

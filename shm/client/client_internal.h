@@ -43,7 +43,6 @@ struct mr_client_ring {
     struct mr_client_ring *next;
     void *memory;
     uint64_t bytes;
-    struct mr_ring_shape shape;
     uint32_t number, reactor;
     uint32_t tag;         /* among this client's rings, live and dead: what slots call it by */
     uint32_t arms;        /* wake-ups asked for (shm/ring/arm.h) */

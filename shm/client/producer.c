@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Claim, fill, commit. The hot half of a producer. A plain value costs seven stores besides itself: the call, the ring's tail, the frame's words (one),
- * the caller's slot (two), and at the commit two sequences. P5 of producer_internal.h says where the rest is. */
+ * the caller's slot (two), and at the commit two sequences; one that is committed alone six more: call, counts and what is shown. P5 of
+ * producer_internal.h says where the rest is. Whoever changes this looks at the machine code of claim afterwards: it saves no register. */
 #include "shm/client/producer_internal.h"
 
 #include <string.h>
@@ -97,13 +98,14 @@ __attribute__((always_inline)) static inline uint8_t *take_space(struct millrace
     struct mr_producer_partition *state = &producer->partition[partition];
     struct mr_client_ring *ring = state->ring;
 
-    if (mr_unlikely(ring == NULL || state->blocked || frame_bytes > mr_ring_frame_bytes_max(ring->shape.submission_bytes)))
+    if (mr_unlikely(ring == NULL || state->blocked || frame_bytes > ring->ring.frame_bytes_max))
         return NULL;
     uint64_t word = mr_frame_word(frame_bytes, kind, trailing, state->handle);
     uint8_t *frame = here ? mr_ring_claim_here(&ring->ring, word, producer->owner) : mr_ring_claim(&ring->ring, word, producer->owner);
     if (mr_unlikely(frame == NULL))
         return NULL;
     mr_store_pair(slot->internal, claim_way(partition, ring), ring->ring.tail - frame_bytes);
+    mr_ring_ask_ahead(&ring->ring);
     return frame;
 }
 
@@ -125,7 +127,7 @@ static MR_COLD uint8_t *take_space_slow(struct millrace_producer *producer, uint
     int rc = make_room(producer, state, partition);
     if (rc != 0)
         *error = rc;
-    else if (frame_bytes > mr_ring_frame_bytes_max(state->ring->shape.submission_bytes))
+    else if (frame_bytes > state->ring->ring.frame_bytes_max)
         *error = -EMSGSIZE;
     else
         return take_space(producer, partition, frame_bytes, kind, trailing, slot, false);
@@ -330,6 +332,33 @@ static inline void commit_slots(struct millrace_producer *producer, struct millr
     show(producer, run);
 }
 
+/* The usual commit of one: its claim is the only one that is open in its ring. @return false: nothing was done. Hot. */
+static inline bool commit_only(struct millrace_producer *producer, struct millrace_slot *slot)
+{
+    uint64_t way = slot->internal[0], position = slot->internal[1];
+
+    if (mr_unlikely(way_partition(way) >= producer->partition_count))
+        return false;
+    struct mr_producer_partition *state = &producer->partition[way_partition(way)];
+    struct mr_client_ring *ring = state->ring;
+    if (mr_unlikely(ring == NULL || ring->tag != way_tag(way) || state->blocked || position != ring->ring.committed))
+        return false;
+    uint8_t *frame = mr_ring_at(&ring->ring, position);
+    uint64_t end = position + mr_ring_frame_bytes(frame);
+    if (mr_unlikely(end != ring->ring.tail || !mr_ring_is_open(frame) || mr_ring_owner(frame) != producer->owner))
+        return false;
+    uint64_t sequence = state->numbers.next, wire = state->numbers.next_wire;
+    mr_ring_stage(frame, wire);
+    static_assert(offsetof(struct mr_sequences, next_wire) == offsetof(struct mr_sequences, next) + 8, "stored as one pair of words");
+    mr_store_pair(&state->numbers.next, sequence + 1, wire + 1);
+    slot->sequence = sequence;
+    state->in_rings++;
+    producer->pending++;
+    mr_ring_show(&ring->ring, end);
+    mr_client_wake(producer->client, ring);
+    return true;
+}
+
 /* The ring of a slot that describes an open claim of this producer; NULL: it was committed or aborted, or never was one. */
 static MR_COLD struct mr_client_ring *ring_of_open(const struct millrace_producer *producer, const struct millrace_slot *slot)
 {
@@ -402,6 +431,8 @@ static inline bool are_next(const struct millrace_producer *producer, const stru
 
 MR_CLIENT_EXPORT MR_HOT int millrace_producer_commit(struct millrace_producer *producer, struct millrace_slot *slots, uint32_t count)
 {
+    if (count == 1 && mr_likely(commit_only(producer, slots)))
+        return 1;
     if (mr_unlikely(!are_next(producer, slots, count)))
         return -EINVAL;
     commit_slots(producer, slots, count);

@@ -13,7 +13,6 @@ int mr_client_add_ring(struct millrace_client *client, const struct mr_message_r
     struct mr_client_ring *ring = calloc(1, sizeof *ring);
     if (ring == NULL)
         return -ENOMEM;
-    ring->shape = message->shape;
     ring->number = message->ring;
     ring->reactor = message->reactor;
     do /* 2^16 rings later a tag comes round: not to one whose claims are still open */
@@ -25,7 +24,7 @@ int mr_client_add_ring(struct millrace_client *client, const struct mr_message_r
         free(ring);
         return -ENOMEM;
     }
-    mr_ring_producer_init(&ring->ring, ring->memory, ring->shape);
+    mr_ring_producer_init(&ring->ring, ring->memory, message->shape);
     ring->next = client->rings;
     client->rings = ring;
     client->ring_next = ring->number + 1;

@@ -27,6 +27,7 @@ void mr_ring_producer_init(struct mr_ring_producer *ring, void *memory, struct m
     memset(ring, 0, sizeof *ring);
     ring->submissions = base + mr_ring_submission_position(shape);
     ring->mask = shape.submission_bytes - 1;
+    ring->frame_bytes_max = shape.submission_bytes / 2;
     ring->daemon = (struct mr_ring_daemon *)(void *)(base + MR_RING_DAEMON_POSITION);
     ring->client = (struct mr_ring_client *)(void *)(base + MR_RING_CLIENT_POSITION);
     ring->completions = (struct mr_completion *)(void *)(base + MR_RING_COMPLETION_POSITION);

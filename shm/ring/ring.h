@@ -7,9 +7,9 @@
  *      released          committed               tail
  *         |  frames, pads        | claims, pads       | free ...
  *
- * Client:   claim -> (fill) -> stage* -> publish        or  -> abort       A claim writes the frame's word, a stage its sequence: two stores a
- *           record. They are counted because they bound this end: a core retires one a cycle, and only as many lines come from the other
- *           core at a time as its store queue spans (docs/design.md). Asking for lines ahead changes nothing: they are here, but shared.
+ * Client:   claim -> ask ahead -> (fill) -> stage* -> publish        or  -> abort       A claim writes the frame's word, a stage its sequence:
+ *           two stores a record. They are counted because they bound this end: a core retires one a cycle, and only as many lines come from
+ *           the other core at a time as its store queue spans, but for those that were asked for ahead (docs/design.md).
  * Reactor:  peek -> consume* -> ... -> complete -> release
  *
  * R1  The reactor never looks at a line at or above `committed`, not even ahead of time: the client is writing there, and each look would take
@@ -39,6 +39,7 @@
 #define MR_RING_WORD_BYTES     8u
 #define MR_RING_PADS_MAX       64u  /* skipped in one peek; what is behind them comes with the next */
 #define MR_RING_PEEK_BYTES     (256u << 10) /* shown in one peek, in whole frames: some 50 us of copying */
+#define MR_RING_AHEAD_BYTES    2048u /* how far before it claims space the client asks for it: some 25 small frames, the time a line takes to come */
 #define MR_RING_PREFETCH_BYTES 512u /* how far peek asks ahead: some frames' worth of latency */
 
 /** True if both sizes are powers of two within the bounds of the ABI, so that positions can be masked. */
@@ -52,6 +53,7 @@ struct mr_ring_producer {
     uint64_t committed; /* as last stored */
     uint64_t tail;      /* where the next claim begins */
     uint64_t limit;     /* no claim may end behind this: the end of this lap or of the free space, whichever comes first */
+    uint32_t frame_bytes_max; /* R2 */
     uint64_t free_from; /* R4: space below is ours again */
     struct mr_ring_daemon *daemon;
     struct mr_ring_client *client;
@@ -67,12 +69,6 @@ void mr_ring_producer_init(struct mr_ring_producer *ring, void *memory, struct m
 static inline uint8_t *mr_ring_at(const struct mr_ring_producer *ring, uint64_t position)
 {
     return ring->submissions + (position & ring->mask);
-}
-
-/** The largest frame that a ring of these bytes takes (R2). */
-static inline uint32_t mr_ring_frame_bytes_max(uint32_t submission_bytes)
-{
-    return submission_bytes / 2;
 }
 
 /** The word of a frame, a pad or a claim of the client's own ring. */
@@ -130,6 +126,17 @@ static inline void mr_ring_pad(struct mr_ring_producer *ring, uint64_t position,
     *(uint64_t *)(void *)mr_ring_at(ring, position) = mr_frame_word(bytes, MR_FRAME_PAD, 0, 0);
 }
 
+/** After a claim: ask for lines of claims to come, as far as they are free (R4): one that the reactor has still to read would be taken from it. At the end of
+ * the free space lines are asked for that are here already, which costs nothing. Two lines a claim: a stream of larger frames than that is bound
+ * by its bytes. Hot. */
+static inline void mr_ring_ask_ahead(const struct mr_ring_producer *ring)
+{
+    const uint8_t *line = mr_ring_at(ring, mr_min_u64(ring->tail + MR_RING_AHEAD_BYTES, ring->limit - 2 * MR_CACHE_LINE));
+
+    mr_prefetch_write(line);
+    mr_prefetch_write(line + MR_CACHE_LINE);
+}
+
 /**
  * As mr_ring_claim(), but NULL also at the end of a lap: nothing is called, so that who tries this first needs no stack. Hot.
  */
@@ -139,7 +146,7 @@ MR_HOT static inline uint8_t *mr_ring_claim_here(struct mr_ring_producer *ring, 
     uint64_t end = tail + mr_frame_length(word);
 
     mr_check(mr_frame_length(word) % MR_FRAME_ALIGN == 0 && mr_frame_length(word) >= MR_FRAME_HEADER_BYTES &&
-             mr_frame_length(word) <= (ring->mask + 1) / 2);
+             mr_frame_length(word) <= ring->frame_bytes_max);
     if (mr_unlikely(end > ring->limit))
         return NULL;
     ring->tail = end;
@@ -148,7 +155,7 @@ MR_HOT static inline uint8_t *mr_ring_claim_here(struct mr_ring_producer *ring, 
 
 /**
  * Claim space for a frame; it ends at ring->tail.
- * @param word  the frame's; its length is a multiple of 8, at least 16, at most mr_ring_frame_bytes_max()
+ * @param word  the frame's; its length is a multiple of 8, at least 16, at most frame_bytes_max
  * @param owner below 2^48, for mr_ring_owner()
  * @return the frame in memory; NULL: no room; mr_ring_producer_free() may make some
  */
@@ -163,6 +170,13 @@ static inline void mr_ring_stage(uint8_t *frame, uint64_t sequence)
 {
     mr_check(sequence < MR_RING_OPEN_MARK);
     memcpy(frame + MR_RING_WORD_BYTES, &sequence, sizeof sequence);
+}
+
+/** Show all frames below a position: no claim below it is open. Hot. */
+static inline void mr_ring_show(struct mr_ring_producer *ring, uint64_t committed)
+{
+    ring->committed = committed;
+    mr_store_release(&ring->client->committed, committed); /* P */
 }
 
 /**
@@ -183,8 +197,7 @@ static inline bool mr_ring_publish(struct mr_ring_producer *ring, uint64_t from,
     }
     if (mr_unlikely(committed == ring->committed))
         return false;
-    ring->committed = committed;
-    mr_store_release(&ring->client->committed, committed); /* P */
+    mr_ring_show(ring, committed);
     return true;
 }
 

@@ -9,7 +9,7 @@ static void frames_of_a_closed_producer_are_pads_to_the_next_one(void **state)
 {
     const struct mr_ring_shape shape = {.completion_count = 64, .submission_bytes = 64 << 10};
     const uint32_t handle[FRAMES] = {4, 5, 6, 7, 5, 4};
-    struct mr_client_ring ring = {.shape = shape};
+    struct mr_client_ring ring = {0};
     struct millrace_client client = {.rings = &ring};
     uint8_t *frame[FRAMES + 1];
 
@@ -36,7 +36,7 @@ static void frames_of_a_closed_producer_are_pads_to_the_next_one(void **state)
 static void acks_of_a_closed_producer_are_taken_even_when_another_does_not_collect_its_own(void **state)
 {
     const struct mr_ring_shape shape = {.completion_count = 64, .submission_bytes = 64 << 10};
-    struct mr_client_ring ring = {.shape = shape};
+    struct mr_client_ring ring = {0};
     struct millrace_client client = {.rings = &ring, .choked = true};
     struct mr_ring_consumer end;
 

@@ -197,10 +197,10 @@ static void claim_returns_full_and_the_largest_frame_always_fits_an_empty_ring(v
     struct mr_ring_producer client;
     struct mr_ring_consumer reactor;
     struct mr_ring_frame frame;
-    uint32_t largest = mr_ring_frame_bytes_max(shape.submission_bytes);
 
     mr_ring_producer_init(&client, memory, shape);
     mr_ring_consumer_init(&reactor, memory, shape);
+    uint32_t largest = client.frame_bytes_max;
     for (int i = 0; i < 2000; i++) { /* small ones move the place where the large one has to go */
         uint32_t bytes = i % 2 == 0 ? largest : 16 + 8 * (uint32_t)(i % 97);
         uint8_t *claimed = mr_ring_claim(&client, mr_frame_word(bytes, MR_FRAME_VALUE, 0, 0), 0);
