@@ -7,150 +7,23 @@
 #include "shm/batch/headers.h"
 #include "shm/ring/arm.h"
 
-/* Begin with a batch. @return 1: it has records for us; 0: skipped; -EBADMSG and so on */
-static int open_batch(struct millrace_consumer *consumer, struct mr_reader *reader, const uint8_t *batch, uint64_t available_bytes,
-                      bool is_live)
+/* The next record of the batch that is open. @return 1; 0: there is none, the batch is no longer open; -errno, kept until a seek. Hot. */
+static inline int next_record(struct mr_reader *reader, struct mr_batch_record *record)
 {
-    int rc = mr_batch_iterator_init(&reader->batch, batch, available_bytes);
+    int rc;
 
-    if (mr_unlikely(rc == -EOPNOTSUPP)) {
-        rc = mr_batch_decompress(batch, (size_t)mr_batch_total_bytes(batch), MR_DECOMPRESSED_MAX, &reader->decompressed);
-        if (rc == 0) {
-            mr_batch_iterator_init_records(&reader->batch, batch, reader->decompressed.bytes, reader->decompressed.size_bytes);
-            reader->buffer_poll = consumer->poll_count;
-        }
-    }
-    if (mr_unlikely(rc != 0))
-        return rc;
-    if (mr_unlikely(is_live && consumer->verify) &&
-        mr_batch_check(batch, (uint64_t)mr_batch_total_bytes(batch), MR_BATCH_CHECK_NO_WALK) != MR_BATCH_OK)
-        return -EBADMSG;
-    reader->batch_end = (uint64_t)mr_batch_next_offset(batch);
-    if (mr_unlikely(reader->batch.is_control || reader->batch_end <= reader->offset)) {
-        reader->offset = mr_max_u64(reader->offset, reader->batch_end); /* a marker of a transaction is no record */
-        return 0;
-    }
-    reader->in_batch = true;
-    return 1;
-}
-
-/* True if a batch is compressed: it needs the private buffer, which may still be in the caller's hands. */
-static bool waits_for_buffer(const struct millrace_consumer *consumer, const struct mr_reader *reader)
-{
-    return reader->buffer_poll == consumer->poll_count;
-}
-
-static int live_batch(struct millrace_consumer *consumer, struct mr_reader *reader)
-{
-    uint64_t sealed_end = mr_load_relaxed(&reader->extent->sealed_end); /* S: ordered by V */
-    uint64_t end = sealed_end != 0 && sealed_end < reader->window_end ? sealed_end : reader->window_end;
-
-    if (mr_unlikely(sealed_end != 0 && reader->position >= sealed_end)) {
-        int rc = mr_reader_cross(consumer, reader);
-        if (rc != 1)
-            return rc == -ENOENT ? -EAGAIN : rc == -ENXIO ? mr_reader_without_map(consumer, reader) : rc;
-        sealed_end = mr_load_relaxed(&reader->extent->sealed_end);
-        end = sealed_end != 0 && sealed_end < reader->window_end ? sealed_end : reader->window_end;
-        if (sealed_end != 0 && reader->position >= sealed_end)
-            return -EAGAIN; /* an extent without a batch */
-    }
-    if (mr_unlikely(end - reader->position < MR_BATCH_HEADER_BYTES))
-        return -EBADMSG;
-    const uint8_t *batch = reader->window + (reader->position - reader->window_position);
-    if (mr_unlikely((uint64_t)mr_batch_base_offset(batch) >= reader->visible))
-        return 0; /* K3: behind a gap of compaction */
-    if (mr_unlikely(mr_batch_codec(batch) != MR_BATCH_CODEC_NONE) && waits_for_buffer(consumer, reader))
-        return 0;
-    int rc = open_batch(consumer, reader, batch, end - reader->position, true);
-    if (mr_unlikely(rc < 0))
-        return rc;
-    reader->position += (uint64_t)mr_batch_total_bytes(batch);
-    return rc == 1 ? 1 : -EAGAIN;
-}
-
-static MR_COLD int cold_batch(struct millrace_consumer *consumer, struct mr_reader *reader)
-{
-    const uint8_t *batch;
-    uint32_t batch_bytes;
-
-    if (waits_for_buffer(consumer, reader))
-        return 0;
-    int rc = mr_reader_cold_batch(reader, &batch, &batch_bytes);
-    if (rc != 1)
-        return rc == 0 ? -EAGAIN : rc;
-    reader->buffer_poll = consumer->poll_count;
-    rc = open_batch(consumer, reader, batch, batch_bytes, false);
-    if (rc == 0)
-        reader->buffer_poll = 0; /* nothing of it was given out */
-    return rc == 0 ? -EAGAIN : rc;
-}
-
-static MR_COLD int look(struct millrace_consumer *consumer, struct mr_reader *reader)
-{
-    if (reader->offset < mr_load_relaxed(&reader->head->log_start))
-        return -ERANGE;
-    int rc = mr_reader_place(consumer, reader);
-    if (rc == -ENOENT)
-        rc = mr_reader_go_cold(consumer, reader);
-    else if (rc == -ENXIO)
-        rc = mr_reader_without_map(consumer, reader);
-    if (rc != 0)
-        return rc;
-    return reader->state == MR_READER_LOOKING ? 0 : -EAGAIN;
-}
-
-/* Make the iterator have records. @return 1; 0: nothing now; -errno, kept until a seek */
-static int next_batch(struct millrace_consumer *consumer, struct mr_reader *reader)
-{
-    /* Bound: each round goes on by a batch or an extent, or ends; markers and empty extents do not come in such numbers. */
-    for (uint32_t rounds = 0; rounds < 1024; rounds++) {
-        int rc;
-        if (mr_unlikely(reader->error != 0))
-            return reader->error;
-        if (reader->offset >= reader->visible) {
-            reader->visible = mr_load_acquire(&reader->head->visible); /* V */
-            if (mr_likely(reader->offset >= reader->visible))
-                return 0;
-        }
-        if (mr_likely(reader->state == MR_READER_LIVE))
-            rc = live_batch(consumer, reader);
-        else if (reader->state == MR_READER_COLD)
-            rc = cold_batch(consumer, reader);
-        else
-            rc = look(consumer, reader);
-        if (mr_likely(rc >= 0))
-            return rc;
-        if (rc != -EAGAIN) {
-            reader->error = rc;
-            return rc;
-        }
-    }
-    return 0;
-}
-
-/* The next record of a partition. @param before set to the iterator as it was, so that the record can be put back. Hot. */
-static inline int next_record(struct millrace_consumer *consumer, struct mr_reader *reader, struct mr_batch_record *record)
-{
-    for (;;) {
-        if (mr_unlikely(!reader->in_batch)) {
-            int rc = next_batch(consumer, reader);
-            if (rc != 1)
-                return rc;
-        }
-        int rc = mr_batch_next(&reader->batch, record);
-        if (mr_likely(rc == 1)) {
-            if (mr_unlikely((uint64_t)record->offset < reader->offset))
-                continue; /* a seek into the middle */
+    while (mr_likely((rc = mr_batch_next(&reader->batch, record)) == 1)) {
+        if (mr_likely((uint64_t)record->offset >= reader->offset)) { /* or a seek went into the middle */
             reader->offset = (uint64_t)record->offset + 1;
             return 1;
         }
-        reader->in_batch = false;
-        if (mr_unlikely(rc < 0)) {
-            reader->error = rc;
-            return rc;
-        }
-        reader->offset = mr_max_u64(reader->offset, reader->batch_end);
     }
+    reader->in_batch = false;
+    if (mr_unlikely(rc < 0))
+        reader->error = rc;
+    else
+        reader->offset = mr_max_u64(reader->offset, reader->batch_end);
+    return rc;
 }
 
 static MR_COLD void let_go(struct mr_reader *reader, bool all)
@@ -219,6 +92,80 @@ static MR_COLD void take_back(struct mr_reader *reader, uint64_t offset)
     mr_reader_leave_cold(reader);
 }
 
+/* What a record that is only a value is given out as: five pairs of words, since what a poll fills bounds it (docs/design.md). */
+static inline void tell_value(struct millrace_record *record, const struct mr_batch_plain *plain, uint64_t offset, uint32_t partition)
+{
+    static_assert(sizeof *record == 80 && offsetof(struct millrace_record, key) == 8 && offsetof(struct millrace_record, key_bytes) == 24 &&
+                      offsetof(struct millrace_record, partition) == 40 && offsetof(struct millrace_record, header_count) == 44 &&
+                      offsetof(struct millrace_record, headers) == 48 && offsetof(struct millrace_record, offset) == 56 &&
+                      offsetof(struct millrace_record, internal_bytes) == 72, "stored as pairs of words");
+    mr_store_pair(&record->value, (uint64_t)(uintptr_t)plain->value, 0 /* key */);
+    mr_store_pair(&record->value_bytes, plain->value_bytes, 0 /* key_bytes */);
+    mr_store_pair(&record->timestamp_ms, (uint64_t)plain->timestamp_ms, partition /* header_count: 0 */);
+    mr_store_pair(&record->headers, 0, offset);
+    mr_store_pair(&record->internal, (uint64_t)(uintptr_t)plain->end, 0 /* internal_bytes */);
+}
+
+static void tell(struct millrace_record *record, const struct mr_batch_record *from, uint32_t partition)
+{
+    *record = (struct millrace_record){.value = from->value,
+                                       .key = from->key,
+                                       .value_bytes = from->value_bytes < 0 ? 0 : (size_t)from->value_bytes,
+                                       .key_bytes = from->key_bytes < 0 ? 0 : (size_t)from->key_bytes,
+                                       .timestamp_ms = from->timestamp_ms,
+                                       .partition = (int32_t)partition,
+                                       .header_count = from->header_count,
+                                       .offset = (uint64_t)from->offset,
+                                       .internal = from->headers,
+                                       .internal_bytes = from->header_bytes};
+}
+
+/* Give out records of the open batch as long as they are only values. @return how many; behind them is something else, or nothing. Hot. */
+static inline uint32_t take_values(struct mr_reader *reader, struct millrace_record *records, uint32_t max)
+{
+    struct mr_batch_iterator *batch = &reader->batch;
+    uint32_t count = 0, left = batch->left, partition = reader->partition;
+    uint64_t next_offset = reader->offset, base_offset = (uint64_t)batch->base_offset;
+    const uint8_t *at = batch->next;
+    struct mr_batch_plain plain;
+
+    if (max > left)
+        max = left;
+    while (count < max && mr_batch_plain_at(batch, at, &plain) && base_offset + plain.offset_delta >= next_offset) {
+        tell_value(&records[count++], &plain, base_offset + plain.offset_delta, partition);
+        next_offset = base_offset + plain.offset_delta + 1;
+        at = plain.end;
+    }
+    batch->next = at;
+    batch->left = left - count;
+    reader->offset = next_offset;
+    return count;
+}
+
+/* As many records of a partition as there are, and as are wanted. @param count how many were written @return 0; -errno, kept until a seek. Hot. */
+static inline int take(struct millrace_consumer *consumer, struct mr_reader *reader, struct millrace_record *records, uint32_t max,
+                       uint32_t *count)
+{
+    struct mr_batch_record record;
+    uint32_t n = 0;
+    int rc = 1;
+
+    while (n < max) {
+        if (!reader->in_batch && (rc = mr_reader_next_batch(consumer, reader)) != 1)
+            break;
+        n += take_values(reader, &records[n], max - n);
+        if (n == max)
+            break;
+        rc = next_record(reader, &record);
+        if (mr_unlikely(rc < 0))
+            break;
+        if (mr_unlikely(rc == 1))
+            tell(&records[n++], &record, reader->partition);
+    }
+    *count = n;
+    return rc < 0 ? rc : 0;
+}
+
 static MR_HOT int sweep(struct millrace_consumer *consumer, struct millrace_record *records, uint32_t max)
 {
     uint32_t count = 0;
@@ -227,29 +174,15 @@ static MR_HOT int sweep(struct millrace_consumer *consumer, struct millrace_reco
 
     for (uint32_t i = 0; i < consumer->reader_count && count < max; i++) {
         struct mr_reader *reader = &consumer->reader[at];
-        struct mr_batch_record from;
         uint64_t offset_before = reader->offset;
-        uint32_t count_before = count;
-        int rc = 1;
-        while (count < max && (rc = next_record(consumer, reader, &from)) == 1) {
-            struct millrace_record *into = &records[count++];
-            into->value = from.value;
-            into->key = from.key;
-            into->value_bytes = from.value_bytes < 0 ? 0 : (size_t)from.value_bytes;
-            into->key_bytes = from.key_bytes < 0 ? 0 : (size_t)from.key_bytes;
-            into->timestamp_ms = from.timestamp_ms;
-            into->partition = (int32_t)reader->partition;
-            into->header_count = from.header_count;
-            into->headers = NULL;
-            into->offset = (uint64_t)from.offset;
-            into->internal = from.headers;
-            into->internal_bytes = from.header_bytes;
-        }
-        if ((count > count_before || rc < 0) && mr_unlikely(!mr_reader_is_intact(reader))) {
+        uint32_t taken;
+        int rc = take(consumer, reader, &records[count], max - count, &taken);
+        if ((taken > 0 || rc < 0) && mr_unlikely(!mr_reader_is_intact(reader))) {
             take_back(reader, offset_before);
-            count = count_before;
+            taken = 0;
             rc = -ESTALE;
         }
+        count += taken;
         if (mr_unlikely(rc < 0))
             error = rc;
         if (++at >= consumer->reader_count)
@@ -351,29 +284,21 @@ MR_CLIENT_EXPORT int millrace_consumer_copy(struct millrace_consumer *consumer, 
         uint64_t offset_first = reader->offset;
         uint32_t count_before = count;
         while (count < max) {
-            if (!reader->in_batch) {
-                int rc = next_batch(consumer, reader);
-                error = rc < 0 ? rc : error;
-                if (rc != 1)
-                    break;
-            }
-            struct mr_batch_iterator before = reader->batch;
-            uint64_t offset_before = reader->offset;
-            int rc = next_record(consumer, reader, &record);
+            int rc = reader->in_batch ? 1 : mr_reader_next_batch(consumer, reader);
             error = rc < 0 ? rc : error;
             if (rc != 1)
                 break;
+            struct mr_batch_iterator before = reader->batch;
+            uint64_t offset_before = reader->offset;
+            rc = next_record(reader, &record);
+            error = rc < 0 ? rc : error;
+            if (rc < 0)
+                break;
+            if (rc == 0)
+                continue;
             if ((record.value_bytes < 0 ? 0 : (size_t)record.value_bytes) != value_bytes) {
-                if (before.left == reader->batch.left + 1) { /* put back: it is of the batch that was open */
-                    reader->batch = before;
-                    reader->offset = offset_before;
-                } else {
-                    reader->offset = (uint64_t)record.offset;
-                    reader->batch.next = NULL;
-                    reader->in_batch = false;
-                    reader->state = MR_READER_LOOKING; /* rare: it was the first of a new batch: find it again */
-                    mr_reader_leave_cold(reader);
-                }
+                reader->batch = before; /* put it back */
+                reader->offset = offset_before;
                 error = -EMSGSIZE;
                 break;
             }

@@ -2,7 +2,8 @@
 /* Inside a consumer.
  *
  *   consumer_open.c  open, return after the daemon's death, seek, close     extents.c  mappings, pins, places in live extents
- *   consumer.c       poll, copy: the reading itself                         cold.c     segments, read in the caller's thread
+ *   consumer.c       poll, copy: records                                    cold.c     segments, read in the caller's thread
+ *   next_batch.c     batches
  *
  * One reader per partition:
  *   LOOKING -> LIVE [mr_reader_place]    the offset is in a live extent, which is pinned
@@ -62,6 +63,7 @@ struct mr_reader {
     uint64_t visible; /* as last loaded */
     enum mr_reader_state state;
     bool in_batch; /* the iterator has records left */
+    uint32_t empty_looks; /* at `visible`, since it last moved; no more than matters */
     struct mr_batch_iterator batch;
     uint64_t batch_end; /* offset behind the batch */
     /* LIVE */
@@ -122,6 +124,11 @@ struct millrace_consumer {
     struct mr_uuid topic_id;
     char topic[256];
 };
+
+/* next_batch.c */
+
+/** Open the next batch that has records for us: the iterator has some. @return 1; 0: nothing now; -errno, kept until a seek. Hot. */
+MR_HOT int mr_reader_next_batch(struct millrace_consumer *consumer, struct mr_reader *reader) MR_MUST_USE;
 
 /* extents.c */
 
