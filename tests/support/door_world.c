@@ -16,6 +16,7 @@
 #include "dataplane/node/start.h"
 
 char door_world_socket[108];
+uint64_t door_world_pin_grace_ms = 2000;
 const char *door_world_sets[4];
 
 static struct {
@@ -50,7 +51,7 @@ static void start_reactor(uint32_t r)
     struct mr_reactor_options options = {
         .index = r, .cpu = -1, .idle = world.config.idle, .delivery_timeout_ms = (uint64_t)world.config.delivery_timeout_ms, .clock = mr_clock_machine(),
         .messages = &world.messages[r], .answers = &world.answers[r], .jobs = &world.jobs[r], .replies = &world.replies[r],
-        .bell = &world.reactor_bells[r], .pin_grace_ms = 2000, .pinned_bytes_max = 4u << 20};
+        .bell = &world.reactor_bells[r], .pin_grace_ms = door_world_pin_grace_ms, .pinned_bytes_max = 4u << 20};
     options.log = (struct mr_log_options){.reactor = r, .directory_count = 1, .random_seed = r + 1, .flush_ns = 5000000, .mark_ns = 100000000,
                                           .commit_bytes_max = 1u << 20};
     assert_int_equal(mr_disk_threads_open(&options.disk, 64, 1, &err), 0);

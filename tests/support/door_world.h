@@ -14,6 +14,7 @@
 
 extern char door_world_socket[108];
 extern const char *door_world_sets[4]; /* key=value, before the start; NULL: none */
+extern uint64_t door_world_pin_grace_ms; /* before the start; a reader that pins memory which others need is turned out after it */
 
 /** Start the node; it stays until door_world_stop(). */
 void door_world_start(void);
