@@ -319,14 +319,24 @@ void mr_log_memory_is_late(struct mr_partition *p)
     mr_log_want_memory(p);
 }
 
+/* A reader that is so far behind must find the tail in memory, also when we are dead: descriptors of files it gets from us alone. */
+static bool keeps_enough(const struct mr_partition *p)
+{
+    uint64_t bytes = 0;
+
+    for (uint64_t sequence = p->first_sequence; sequence < p->last_sequence; sequence++) /* without the newest, which is hardly begun */
+        bytes += log_extent_at(p, sequence)->data_room;
+    return bytes >= p->log->options.hot_bytes_min;
+}
+
 void mr_log_want_memory(struct mr_partition *p)
 {
     if (p->want_refused || !lacks_memory(p))
         return;
     if (p->want_asked) {
-        /* Memory is made at some 0.3 GB/s, a stream needs more: when it has used up what was ahead, its own oldest serves it at once, and what
-         * was asked for makes the tail longer when it comes. */
-        if (!p->want_slot && p->last_sequence == p->tail_sequence && p->last_sequence - p->first_sequence + 1 >= MR_LOG_REUSE_EXTENTS) {
+        /* Memory is made at some 0.3 GB/s, a stream needs more: when it has used up what was ahead, its own oldest serves it at once, if
+         * enough is left, and what was asked for makes the tail longer when it comes. */
+        if (!p->want_slot && p->last_sequence == p->tail_sequence && keeps_enough(p)) {
             mr_log_recycle(p, false);
             if (is_leaving(p) && !list_is_linked(&p->refused)) /* or readers hold it: then the next one */
                 mr_log_timer(&p->log->refused, &p->refused, &p->refused_due_ns, p->log->now_ns + MR_LOG_REFUSED_RETRY_NS);

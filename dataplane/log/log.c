@@ -16,6 +16,8 @@ int mr_log_init(struct mr_log **log_out, const struct mr_log_options *options)
     log->options = *options;
     if (log->options.commit_bytes_max == 0)
         log->options.commit_bytes_max = 4u << 20;
+    if (log->options.hot_bytes_min == 0)
+        log->options.hot_bytes_min = 256u << 20;
     mr_random_init(&log->random, options->random_seed, options->reactor);
     list_init(&log->all);
     list_init(&log->todo);

@@ -43,7 +43,6 @@
 #define MR_LOG_WRITES_MAX        128u                  /* of a commit */
 #define MR_LOG_PARTS_MAX         1024u                 /* segments in a commit */
 #define MR_LOG_MILESTONES        16u                   /* per extent: batch boundaries at which a commit may end */
-#define MR_LOG_REUSE_EXTENTS     8u                    /* with so many, live, a partition reuses its oldest rather than wait for a new one */
 #define MR_LOG_EXTENTS_MAX       (MR_HEAD_DIRECTORY_COUNT - 2) /* live, per partition */
 #define MR_LOG_ALLOCATE_BYTES    (64ull << 20)         /* a segment file grows in such steps under load */
 #define MR_LOG_ALLOCATE_BYTES_MAX (256ull << 20)       /* in larger ones, up to this, while a step lasts less than MR_LOG_ALLOCATE_FAST_NS: */

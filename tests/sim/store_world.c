@@ -737,7 +737,7 @@ static bool try_start(struct world *world, bool adopting)
         struct world_reactor *reactor = &world->reactor[r];
         struct mr_log_options options = {.reactor = r, .directory_count = world->directory_count, .allocator = world_allocator,
                                          .random_seed = mr_random_next(&world->random), .flush_ns = FLUSH_NS, .mark_ns = MARK_NS,
-                                         .commit_bytes_max = 64u << 10};
+                                         .commit_bytes_max = 64u << 10, .hot_bytes_min = 320u << 10};
         for (uint32_t d = 0; ok && d < world->directory_count; d++) {
             reactor->staging[d] = aligned_alloc(MR_BLOCK_BYTES, 128u << 10);
             options.journal[d].staging = reactor->staging[d];

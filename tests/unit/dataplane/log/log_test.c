@@ -165,6 +165,31 @@ static void an_extent_that_is_late_is_not_waited_for(void **state)
     }
 }
 
+/* What a reader that is behind needs stays, also when that means to wait. */
+static void the_tail_is_not_shortened_because_memory_is_late(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.extent_steps = 1000;
+    options.segment_bytes = 1u << 20;
+    options.hot_bytes_min = 1u << 20; /* 16 extents and more */
+    struct log_world *w = open_world(&options);
+    uint64_t tail_max = 0;
+
+    for (uint32_t steps = 0; steps < 40000; steps += 100) {
+        append_for(w, 100);
+        const struct mr_head_partition *head = w->partition[0].head;
+        uint64_t first = mr_max_u64(mr_load_relaxed(&head->directory_first), 1), tail = mr_load_relaxed(&head->tail_sequence) - first + 1;
+        assert_true(first == 1 || tail >= 12); /* the first ones are slots */
+        tail_max = mr_max_u64(tail_max, tail);
+    }
+    assert_true(tail_max > 16);
+    assert_true(mr_load_relaxed(&w->partition[0].head->directory_first) > 1); /* in the end it goes round */
+    assert_true(log_world_settle(w, 4000));
+    log_world_check_memory(w, 0);
+    log_world_close(w);
+}
+
 /* Commits */
 
 static void nothing_is_durable_before_its_writes_are(void **state)
@@ -639,6 +664,7 @@ int main(void)
         cmocka_unit_test(memory_is_reused_only_when_nobody_pins_it),
         cmocka_unit_test(at_the_limit_the_oldest_extent_is_reused),
         cmocka_unit_test(an_extent_that_is_late_is_not_waited_for),
+        cmocka_unit_test(the_tail_is_not_shortened_because_memory_is_late),
         cmocka_unit_test(nothing_is_durable_before_its_writes_are),
         cmocka_unit_test(after_a_pause_leader_bytes_wait_for_flush_ns_too),
         cmocka_unit_test(a_commit_goes_on_behind_the_last_boundary),
