@@ -6,7 +6,7 @@
  *   near      two cores that share a cache: a ping-pong's p50 is below MR_CORES_FAR_NS
  *   far       two cores that share none
  *
- * The boundaries are from 40,000 looks on the machine in docs/measured/spine.md: near 100 to 160 ns, far 250 to 430, one in a thousand between;
+ * The boundaries are from 62,900 looks on the machine in docs/measured/spine.md: near 100 to 160 ns, far 250 to 430, one in a thousand between;
  * beside a busy neighbour the multiplier took as long as alone in both. (A version before it took near for siblings.) A mode holds for 10 ms to
  * some seconds. On a machine where cores that share no cache are nearer, name another boundary.
  *
