@@ -85,7 +85,8 @@ struct mr_batch_plain {
  * @param it says where the batch ends, and what its deltas count from; not advanced
  * @return false: anything else, or it is corrupt: mr_batch_next_any() is to judge. Hot; forced inline, or what it found would go through memory.
  */
-__attribute__((always_inline)) MR_MUST_USE static inline bool mr_batch_plain_at(const struct mr_batch_iterator *it, const uint8_t *at, struct mr_batch_plain *plain)
+__attribute__((always_inline)) MR_MUST_USE static inline bool mr_batch_plain_at(const struct mr_batch_iterator *it, const uint8_t *at,
+                                                                                struct mr_batch_plain *plain)
 {
     const uint8_t *end = it->end;
     uint32_t length, time_delta, offset_delta, value_bytes;
