@@ -302,7 +302,8 @@ MR_CLIENT_EXPORT int millrace_consumer_copy(struct millrace_consumer *consumer, 
                 error = -EMSGSIZE;
                 break;
             }
-            memcpy(into + (uint64_t)count * value_bytes, record.value, value_bytes);
+            if (value_bytes != 0) /* a null value has no bytes to point at */
+                memcpy(into + (uint64_t)count * value_bytes, record.value, value_bytes);
             if (meta != NULL)
                 meta[count] = (struct millrace_meta){.offset = (uint64_t)record.offset,
                                                      .timestamp_ms = record.timestamp_ms,

@@ -56,12 +56,12 @@ static inline struct millrace_consumer *open_consumer(struct millrace_client *cl
     return consumer;
 }
 
-/** Claim space, for at most five seconds. */
+/** Claim space, for about half a minute at most: disks of shared machines stand still for seconds. */
 static inline struct millrace_slot claim_patiently(struct millrace_producer *producer, uint32_t bytes)
 {
     struct millrace_slot slot;
     int rc = -EAGAIN;
-    for (uint32_t i = 0; i < 50000 && rc == -EAGAIN; i++) {
+    for (uint32_t i = 0; i < 300000 && rc == -EAGAIN; i++) {
         rc = millrace_producer_claim(producer, bytes, NULL, &slot);
         if (rc == -EAGAIN)
             usleep(100);

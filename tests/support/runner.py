@@ -37,13 +37,14 @@ class Results:
     def add_output(self, name, text, status):
         """Count the lines of one test program. `status` is its exit status, None when it ran out of time."""
         seen = bad = 0
+        reasons = cmocka_reasons(text)
         for line in text.splitlines():
             found = re.match(r"\[ +(OK|FAILED|SKIPPED) +\] (\S+)$", line)   # cmocka prints the last two again in its summary
             if found:
                 outcome = {"OK": "pass", "FAILED": "fail", "SKIPPED": "skip"}[found.group(1)]
                 case = name + "/" + found.group(2)
                 if outcome == "pass" or case not in [n for n, _ in self.failed + self.skipped]:
-                    self.add(outcome, case, "said so")
+                    self.add(outcome, case, next(reasons, "said so") if outcome == "fail" else "said so")
                     seen += 1
                     bad += outcome == "fail"
                 continue
@@ -62,6 +63,12 @@ class Results:
             self.add("fail", name, "status %d" % status)
         elif status == 0 and seen == 0:
             self.add("pass", name)
+
+
+def cmocka_reasons(text):
+    """What cmocka writes of each failure on stderr, in the order of the failures; which test it was stands on stdout only."""
+    for found in re.finditer(r"(?:^ERROR: (.*)\n)?\[ +ERROR +\] --- ((?:.*\n)*?.*?)\[ +LINE +\] --- (?:\.\./)?(\S+:\d+)", text, re.MULTILINE):
+        yield "%s: %s" % (found.group(3), " ".join((found.group(1) or found.group(2)).split()))
 
 
 def say(text):

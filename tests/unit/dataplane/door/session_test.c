@@ -218,28 +218,6 @@ static void readers_that_do_not_poll_cannot_hold_all_memory(void **state)
     millrace_detach(client);
 }
 
-/* A reader that polls, however slowly, lets go of memory that is wanted and reads on from the file. */
-static void a_slow_reader_keeps_its_session(void **state)
-{
-    struct millrace_client *client = door_attach(), *reader = door_attach();
-    struct millrace_error err;
-    struct millrace_record record;
-    assert_int_equal(millrace_topic_create(client, "slow", 1, "millrace.durability=leader", &err), 0);
-    struct millrace_producer *producer = open_producer(client, "slow", NULL);
-    struct millrace_consumer *consumer = open_consumer(reader, "slow", MILLRACE_START_END);
-    published = 0;
-    for (uint32_t i = 0; i < 100; i++) { /* when it is over, the reader is twice all memory behind */
-        publish_numbered(producer, &published, 25);
-        assert_int_equal(millrace_consumer_poll(consumer, &record, 1, 5000), 1);
-        assert_true(is_record(&record, i));
-        usleep(20000);
-    }
-    millrace_consumer_close(consumer);
-    millrace_detach(reader);
-    millrace_producer_close(producer);
-    millrace_detach(client);
-}
-
 static void flush_does_not_wait_for_what_stands_behind_a_claim_of_the_same_client(void **state)
 {
     struct millrace_client *client = door_attach();
@@ -280,7 +258,6 @@ int main(void)
         cmocka_unit_test(a_producer_gets_the_ring_that_it_needs_whatever_was_opened_before),
         cmocka_unit_test(a_ring_that_nothing_open_uses_is_given_back),
         cmocka_unit_test(readers_that_do_not_poll_cannot_hold_all_memory),
-        cmocka_unit_test(a_slow_reader_keeps_its_session),
         cmocka_unit_test(flush_does_not_wait_for_what_stands_behind_a_claim_of_the_same_client),
     };
     return cmocka_run_group_tests(tests, door_group_start, door_group_stop);
