@@ -67,7 +67,8 @@ class Results:
 
 def cmocka_reasons(text):
     """What cmocka writes of each failure on stderr, in the order of the failures; which test it was stands on stdout only."""
-    for found in re.finditer(r"(?:^ERROR: (.*)\n)?\[ +ERROR +\] --- ((?:.*\n)*?.*?)\[ +LINE +\] --- (?:\.\./)?(\S+:\d+)", text, re.MULTILINE):
+    pattern = r"(?:^ERROR: ([^\n]*)\n)?\[ +ERROR +\] --- (.*?)\[ +LINE +\] --- (?:\.\./)?(\S+:\d+)"
+    for found in re.finditer(pattern, text, re.MULTILINE | re.DOTALL):
         yield "%s: %s" % (found.group(3), " ".join((found.group(1) or found.group(2)).split()))
 
 

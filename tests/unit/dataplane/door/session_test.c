@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "millrace/millrace.h"
 
@@ -167,8 +166,6 @@ static void a_ring_that_nothing_open_uses_is_given_back(void **state)
 
 #define READERS 24u
 
-static uint32_t published;
-
 static void readers_that_do_not_poll_cannot_hold_all_memory(void **state)
 {
     static struct {
@@ -177,6 +174,7 @@ static void readers_that_do_not_poll_cannot_hold_all_memory(void **state)
         struct millrace_record record;
     } readers[READERS];
     struct millrace_client *client = door_attach();
+    uint32_t published = 0;
     struct millrace_error err;
     assert_int_equal(millrace_topic_create(client, "held", 1, "millrace.durability=leader", &err), 0);
     struct millrace_producer *producer = open_producer(client, "held", NULL);
