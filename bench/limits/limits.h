@@ -29,6 +29,16 @@ int mr_limit_look(struct mr_limit_cpus cpus, uint64_t far_ns, enum mr_cores *cor
  */
 int mr_limit_ring(struct mr_limit_cpus cpus, uint32_t batch, uint64_t duration_ns, double *per_second, struct millrace_error *err) MR_MUST_USE;
 
+/**
+ * A log's cache lines, moved between two cores by two loops that do nothing else: values of 64 bytes go into a ring, the far end copies them behind
+ * each other into memory and shows how many there are, the near end reads them there. One at a time: what a round trip through a log costs at least.
+ * @param round_trip each one, in ns, added
+ */
+int mr_limit_relay_latency(struct mr_limit_cpus cpus, uint64_t duration_ns, struct mr_histogram *round_trip, struct millrace_error *err) MR_MUST_USE;
+
+/** The same, published `batch` at a time and read as it comes. @param per_second values that came back */
+int mr_limit_relay(struct mr_limit_cpus cpus, uint32_t batch, uint64_t duration_ns, double *per_second, struct millrace_error *err) MR_MUST_USE;
+
 /** Copy 64 MiB, on 2 MiB pages where there are any. @param bytes_per_second best of some copies  @param huge whether they were large. */
 int mr_limit_memcpy(double *bytes_per_second, bool *huge, struct millrace_error *err) MR_MUST_USE;
 

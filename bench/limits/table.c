@@ -17,7 +17,7 @@ static const uint32_t crc_bytes[] = {64, 256, 1024, 4096};
 static const uint32_t depth[] = {1, 4, 8};
 
 struct table {
-    struct mr_measure pingpong_p50, pingpong_p99, ring[MR_COUNT_OF(ring_batch)], copy, crc[MR_COUNT_OF(crc_bytes)];
+    struct mr_measure pingpong_p50, pingpong_p99, relay_p50, relay, ring[MR_COUNT_OF(ring_batch)], copy, crc[MR_COUNT_OF(crc_bytes)];
     struct mr_measure commit_p50, commit_p99, stream[MR_COUNT_OF(depth)], sustained[MR_COUNT_OF(depth)];
 };
 
@@ -32,6 +32,7 @@ static void name_all(struct table *table)
         const char *name, *unit;
     } single[] = {
         {offsetof(struct table, pingpong_p50), "pingpong.p50", "ns"},       {offsetof(struct table, pingpong_p99), "pingpong.p99", "ns"},
+        {offsetof(struct table, relay_p50), "relay.p50", "ns"},             {offsetof(struct table, relay), "relay.batch_64", "records/s"},
         {offsetof(struct table, commit_p50), "disk.commit_4k.p50", "ns"},   {offsetof(struct table, commit_p99), "disk.commit_4k.p99", "ns"},
     };
 
@@ -66,6 +67,13 @@ static int run_memory(struct table *table, const struct mr_limits_options *optio
     int rc = mr_limit_pingpong(options->cpus, SHORT_NS, &latency, err);
     mr_series_add(&table->pingpong_p50.value, (double)mr_histogram_percentile(&latency, 50));
     mr_series_add(&table->pingpong_p99.value, (double)mr_histogram_percentile(&latency, 99));
+    mr_histogram_reset(&latency);
+    if (rc == 0)
+        rc = mr_limit_relay_latency(options->cpus, SHORT_NS, &latency, err);
+    mr_series_add(&table->relay_p50.value, (double)mr_histogram_percentile(&latency, 50));
+    if (rc == 0)
+        rc = mr_limit_relay(options->cpus, 64, SHORT_NS, &figure, err);
+    mr_series_add(&table->relay.value, figure);
     for (size_t i = 0; rc == 0 && i < MR_COUNT_OF(ring_batch); i++) {
         rc = mr_limit_ring(options->cpus, ring_batch[i], SHORT_NS, &figure, err);
         if (rc == 0)

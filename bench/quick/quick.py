@@ -89,6 +89,7 @@ def run_memory(table, node, wanted):
     if "ping" in wanted:
         found, _ = table.bench(node, "ping", *short_run)
         table.add_cores("round trip 64 B, p50", found, "ping.round_trip.p50", "<= 2.0 (goal 1.5)", lambda r: r <= 2.0)
+        table.add_cores("its cache lines, moved by bare loops, p50", found, "ping.bare_relay.p50", "", lambda r: "reported")
         table.add_cores("round trip 64 B, p99", found, "ping.round_trip.p99", "", lambda r: "reported")
     for name, batch, bar, goal in (("pub64", 64, 0.4, 0.5), ("pub1", 1, 0.35, 0.6)):
         if name in wanted:
@@ -100,6 +101,7 @@ def run_memory(table, node, wanted):
     if "pubsub" in wanted:
         found, _ = table.bench(node, "pubsub", *short_run)
         table.add_cores("publish and consume together", found, "pubsub.records", ">= 30 M/s", lambda v: v >= 30e6, use_ratio=False)
+        table.add_cores("their cache lines, moved by bare loops", found, "pubsub.bare_relay", "", lambda r: "reported")
     if "sub" in wanted:
         found, _ = table.bench(node, "sub", *short_run)
         table.add_cores("consume in place, 64 at a time", found, "sub.records", ">= 0.6", lambda r: r >= 0.6)

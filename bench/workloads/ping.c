@@ -72,7 +72,7 @@ static int run(struct mr_bench_bed *bed, uint64_t records_max, uint64_t duration
 
 int mr_workload_ping(const struct mr_workload_options *options, struct millrace_error *err)
 {
-    static struct mr_histogram latency, limit;
+    static struct mr_histogram latency, limit, relay;
     static const double percent[] = {50, 90, 99, 99.9, 100};
     struct mr_measure measures[] = {
         {.name = "ping.round_trip.p50", .unit = "ns", .limit_name = "ping-pong p50"},
@@ -81,6 +81,7 @@ int mr_workload_ping(const struct mr_workload_options *options, struct millrace_
         {.name = "ping.round_trip.p99_9", .unit = "ns"},
         {.name = "ping.round_trip.max", .unit = "ns"},
     };
+    struct mr_measure relay_p50 = {.name = "ping.bare_relay.p50", .unit = "ns", .limit_name = "ping-pong p50"};
     struct mr_bench_bed_options wanted = {.durability = "leader", .partitions = 1, .lanes = 1,
                                           .value_bytes = options->size != 0 ? options->size : SIZE, .ring_bytes = options->ring_bytes};
     struct mr_bench_pairing pairing;
@@ -92,8 +93,11 @@ int mr_workload_ping(const struct mr_workload_options *options, struct millrace_
         measures[k].limit_name = NULL; /* what a pause costs is no matter of cache lines */
     while (rc == 0 && mr_bench_pair_begin(&pairing, &rc, err)) {
         mr_histogram_reset(&limit);
+        mr_histogram_reset(&relay);
         mr_bench_node_pause(&options->node);
         rc = mr_limit_pingpong(options->cpus, mr_bench_limit_ns(options), &limit, err);
+        if (rc == 0)
+            rc = mr_limit_relay_latency(options->cpus, mr_bench_limit_ns(options), &relay, err);
         mr_bench_node_resume(&options->node);
         if (rc == 0)
             rc = mr_bench_pair_look(&pairing, err);
@@ -115,11 +119,15 @@ int mr_workload_ping(const struct mr_workload_options *options, struct millrace_
             if (measures[k].limit_name != NULL)
                 mr_series_add(&measures[k].limit, (double)mr_histogram_percentile(&limit, percent[k]));
         }
+        mr_series_add(&relay_p50.value, (double)mr_histogram_percentile(&relay, 50));
+        mr_series_add(&relay_p50.limit, (double)mr_histogram_percentile(&limit, 50));
         if (options->latency != NULL)
             mr_histogram_merge(options->latency, &latency);
     }
     for (size_t k = 0; rc == 0 && k < MR_COUNT_OF(measures); k++)
         mr_bench_pair_print(&pairing, &measures[k]);
+    if (rc == 0 && options->pause_ns == 0)
+        mr_bench_pair_print(&pairing, &relay_p50);
     if (rc == 0)
         mr_bench_cost_print(&bed);
     mr_bench_bed_release(&bed);

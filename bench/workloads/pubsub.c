@@ -46,7 +46,8 @@ static int run(struct mr_bench_bed *bed, uint32_t batch, double *per_second, str
     return rc;
 }
 
-static int limit(const struct mr_workload_options *options, uint32_t batch, double *figure, struct millrace_error *err)
+/* @param relay of the bare relay, unless sustained */
+static int limit(const struct mr_workload_options *options, uint32_t batch, double *figure, double *relay, struct millrace_error *err)
 {
     mr_bench_node_pause(&options->node);
     int rc;
@@ -55,6 +56,8 @@ static int limit(const struct mr_workload_options *options, uint32_t batch, doub
         rc = mr_limit_disk_stream(options->directory, &stream, figure, err);
     } else {
         rc = mr_limit_ring(options->cpus, batch, mr_bench_limit_ns(options), figure, err);
+        if (rc == 0)
+            rc = mr_limit_relay(options->cpus, batch, mr_bench_limit_ns(options), relay, err);
     }
     mr_bench_node_resume(&options->node);
     return rc;
@@ -63,26 +66,29 @@ static int limit(const struct mr_workload_options *options, uint32_t batch, doub
 int mr_workload_pubsub(const struct mr_workload_options *options, struct millrace_error *err)
 {
     struct mr_measure records = {.name = "pubsub.records", .unit = "records/s"}, bytes = {.name = "pubsub.sustained", .unit = "bytes/s"};
+    struct mr_measure bare = {.name = "pubsub.bare_relay", .unit = "records/s"};
     uint32_t size = options->size != 0 ? options->size : SIZE, batch = options->batch != 0 ? options->batch : BATCH;
     struct mr_bench_bed_options wanted = {.durability = "leader", .partitions = 1, .lanes = 1, .value_bytes = size,
                                           .ring_bytes = options->ring_bytes};
     struct mr_bench_pairing pairing;
     struct mr_bench_bed bed;
     char limit_name[32];
-    double figure = 0;
+    double figure = 0, relay = 0;
 
     snprintf(limit_name, sizeof limit_name, "bare ring at %u", batch);
     if (options->sustained)
         bytes.limit_name = "files prepared, written and deleted";
     else
-        records.limit_name = limit_name;
+        records.limit_name = bare.limit_name = limit_name;
     int rc = mr_bench_bed_open(&bed, options, &wanted, err);
     if (rc == 0 && !options->sustained)
         rc = mr_bench_warm_up(&bed, batch, err);
     mr_bench_pairing_init(&pairing, options, !options->sustained);
     while (rc == 0 && mr_bench_pair_begin(&pairing, &rc, err)) {
-        rc = limit(options, batch, &figure, err);
+        rc = limit(options, batch, &figure, &relay, err);
         mr_series_add(options->sustained ? &bytes.limit : &records.limit, figure);
+        mr_series_add(&bare.limit, figure);
+        mr_series_add(&bare.value, relay);
         if (rc == 0)
             rc = mr_bench_pair_look(&pairing, err);
         if (rc == 0)
@@ -97,6 +103,8 @@ int mr_workload_pubsub(const struct mr_workload_options *options, struct millrac
         mr_bench_pair_print(&pairing, &records);
         if (options->sustained)
             options->print(options->context, &bytes);
+        else
+            mr_bench_pair_print(&pairing, &bare);
         mr_bench_cost_print(&bed);
     }
     mr_bench_bed_release(&bed);

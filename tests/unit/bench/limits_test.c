@@ -43,6 +43,12 @@ static void both_ends_meet_and_the_binding_is_put_back(void **state)
     assert_int_equal(mr_limit_ring(cpus, 1, 5000000, &figure, &err), 0);
     assert_true(figure > 0);
     assert_int_equal(mr_limit_ring(cpus, 64, 5000000, &figure, &err), 0);
+    mr_histogram_reset(&round_trip);
+    assert_int_equal(mr_limit_relay_latency(cpus, 5000000, &round_trip, &err), 0);
+    assert_true(round_trip.count > 0);
+    figure = 0;
+    assert_int_equal(mr_limit_relay(cpus, 64, 5000000, &figure, &err), 0);
+    assert_true(figure > 0);
     assert_int_equal(sched_getaffinity(0, sizeof after, &after), 0);
     assert_true(CPU_EQUAL(&before, &after));
 }
@@ -57,6 +63,8 @@ static void what_cannot_be_measured_is_said(void **state)
     assert_int_equal(mr_limit_ring(cpus, 1, 1000, &figure, &err), -EINVAL);
     assert_non_null(strstr(err.text, "--cpus"));
     assert_int_equal(mr_limit_ring(cpus, 1u << 20, 1000, &figure, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "--batch"));
+    assert_int_equal(mr_limit_relay(cpus, 0, 1000, &figure, &err), -EINVAL);
     assert_non_null(strstr(err.text, "--batch"));
     assert_int_equal(mr_limit_disk_stream(".", &stream, &figure, &err), -EINVAL);
     stream.depth = 1;
