@@ -119,14 +119,10 @@ static void sleep_now(struct mr_reactor *reactor)
     mr_bell_wake(reactor->options.bell);
 }
 
-/* Spin. Each look at a ring takes the line of its index away from the client, who waits for it with all that it has stored since: after a
- * bulk of frames the next look is put off by about a microsecond, which is less than what the client needs for another bulk.
- * And the flush of a durable write may wait for this very core (drivers/disk/uring.c), so give it away now and then meanwhile. */
+/* Spin. The flush of a durable write may wait for this very core (drivers/disk/uring.c), so give it away now and then meanwhile. */
 static inline void spin(struct mr_reactor *reactor)
 {
-    for (uint32_t i = 0; reactor->rests && i < MR_REST_SPINS; i++)
-        mr_cpu_relax();
-    reactor->rests = false;
+    mr_pace_idle(&reactor->pace);
     if (reactor->writes_in_flight > 0 && ++reactor->spins % MR_SPINS_PER_YIELD == 0)
         sched_yield();
     else

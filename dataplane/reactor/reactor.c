@@ -36,7 +36,8 @@ static bool pass(struct mr_reactor *reactor)
     if (reactor->hot_count < reactor->ring_count && reactor->now_ns >= reactor->doorbells_ns)
         reactor_look_at_doorbells(reactor);
     mr_log_time(reactor->log, reactor->now_ns);
-    uint64_t frames = reactor->counters.frames;
+    uint64_t frames = mr_load_relaxed(&reactor->counters.frames);
+    uint32_t senders = 0;
     for (uint32_t i = 0; i < reactor->hot_count; i++) {
         struct mr_ring_session *ring = reactor->rings[i];
         if (mr_unlikely(ring->closing))
@@ -45,11 +46,12 @@ static bool pass(struct mr_reactor *reactor)
             reactor_take_arms(reactor, ring);
             any = true;
         }
-        any |= reactor_drain(reactor, ring);
+        senders += reactor_drain(reactor, ring);
         if (mr_unlikely(reactor->due_first != NULL))
             reactor_wake_due(reactor);
     }
-    reactor->rests |= reactor->counters.frames - frames >= MR_BULK_FRAMES;
+    any |= senders > 0;
+    mr_pace_note(&reactor->pace, mr_load_relaxed(&reactor->counters.frames) - frames, senders);
     if (mr_unlikely(reactor->leaving_count > 0)) {
         reactor_wake_sleepers(reactor); /* nobody's wake-up waits for others' goodbyes */
         reactor_leave(reactor);
@@ -109,10 +111,12 @@ static void *run(void *argument)
                         reactor->options.cpu);
     }
     while (!reactor->stopped) {
-        if (pass(reactor))
+        if (pass(reactor)) {
             reactor->active_ns = reactor->now_ns;
-        else if (!reactor->stopping)
+            mr_pace_busy(&reactor->pace);
+        } else if (!reactor->stopping) {
             reactor_idle(reactor);
+        }
         if (mr_unlikely(reactor->stopping)) {
             stop_when_drained(reactor);
             sched_yield(); /* the steward has work */

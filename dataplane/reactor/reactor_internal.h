@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "dataplane/reactor/pace.h"
 #include "dataplane/reactor/reactor.h"
 
 #define MR_DRAIN_FRAMES   128u   /* and MR_RING_PEEK_BYTES: one busy session cannot hold the reactor */
@@ -15,8 +16,6 @@
 #define MR_EVENTS         256u
 #define MR_WRITES         512u   /* waiting for room in the disk's queue */
 #define MR_SPINS_PER_YIELD 32u
-#define MR_REST_SPINS     64u
-#define MR_BULK_FRAMES    16u
 #define MR_SPIN_NS        50000u
 #define MR_YIELD_NS       1000000u
 #define MR_REFUSED_NS     10000000u /* the disk does not come free sooner than the log asks again */
@@ -121,8 +120,8 @@ struct mr_reactor {
     uint32_t write_count;
     uint32_t writes_in_flight;
     uint32_t spins;
-    bool woke;  /* from sleep, and has not idled since */
-    bool rests; /* the last drains found many frames: their client is about throughput, see spin() */
+    bool woke; /* from sleep, and has not idled since */
+    struct mr_pace pace;
     struct mr_freeing *freeing;
     uint32_t freeing_count, freeing_capacity;
     struct mr_handles_closing *closing_handles;

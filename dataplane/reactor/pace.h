@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* When a reactor looks away on purpose.
+ *
+ * Each look at a ring takes the line of its index away from the client, who waits for it with all that it has stored since. Two kinds of client are
+ * about throughput, and lose more by a look than a record gains by it:
+ *
+ *   - one that publishes in bulk: after a bulk the next look that would find nothing is put off;
+ *   - one that publishes one by one, so fast that look after look finds some frames, of this client alone: the looks between are put off (33 to
+ *     40 % more records a second on two kinds of machine). With more in a look the reactor is behind, and looks seldom enough by itself.
+ *
+ * A rest is about a microsecond, less than either needs to fill the ring. Who waits for a single record has nobody to share the look with, and
+ * leaves the next look nothing to find: it never meets a rest. */
+#ifndef MR_REACTOR_PACE_H
+#define MR_REACTOR_PACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shm/base/atomics.h"
+#include "shm/base/assert.h"
+
+#define MR_REST_SPINS         64u
+#define MR_BULK_FRAMES        16u /* in a pass */
+#define MR_STREAM_FRAMES_MIN  2u
+#define MR_STREAM_FRAMES_MAX  48u
+#define MR_STREAM_PASSES      8u  /* in a row, each with so many frames of one ring */
+
+struct mr_pace {
+    bool behind_bulk;
+    uint32_t stream_passes;
+};
+
+/** After the drains of a pass. @param frames of all rings @param rings how many had something. Hot. */
+static inline void mr_pace_note(struct mr_pace *pace, uint64_t frames, uint32_t rings)
+{
+    pace->behind_bulk |= frames >= MR_BULK_FRAMES;
+    if (mr_likely(rings != 1 || frames < MR_STREAM_FRAMES_MIN || frames > MR_STREAM_FRAMES_MAX))
+        pace->stream_passes = 0;
+    else if (pace->stream_passes < MR_STREAM_PASSES)
+        pace->stream_passes++;
+}
+
+static inline void mr_pace_rest(void)
+{
+    for (uint32_t i = 0; i < MR_REST_SPINS; i++)
+        mr_cpu_relax();
+}
+
+/** After a pass that found something. Hot. */
+static inline void mr_pace_busy(const struct mr_pace *pace)
+{
+    if (pace->stream_passes == MR_STREAM_PASSES)
+        mr_pace_rest();
+}
+
+/** After one that found nothing. */
+static inline void mr_pace_idle(struct mr_pace *pace)
+{
+    if (pace->behind_bulk)
+        mr_pace_rest();
+    pace->behind_bulk = false;
+}
+
+#endif
