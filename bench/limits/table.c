@@ -73,7 +73,8 @@ static int run_memory(struct table *table, const struct mr_limits_options *optio
     mr_series_add(&table->relay_p50.value, (double)mr_histogram_percentile(&latency, 50));
     if (rc == 0)
         rc = mr_limit_relay(options->cpus, 64, SHORT_NS, &figure, err);
-    mr_series_add(&table->relay.value, figure);
+    if (rc == 0)
+        mr_series_add(&table->relay.value, figure);
     for (size_t i = 0; rc == 0 && i < MR_COUNT_OF(ring_batch); i++) {
         rc = mr_limit_ring(options->cpus, ring_batch[i], SHORT_NS, &figure, err);
         if (rc == 0)

@@ -16,8 +16,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "shm/base/atomics.h"
 #include "shm/base/assert.h"
+#include "shm/base/atomics.h"
 
 #define MR_REST_SPINS         64u
 #define MR_BULK_FRAMES        16u /* in a pass */

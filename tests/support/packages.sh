@@ -44,6 +44,7 @@ BUILD_PACKAGES=(
     "libnuma-dev:memory beside the core that uses it"
     "libjansson-dev:JSON records on the command line"
     "libssl-dev:the MAC of resume tokens"
+    "libsqlite3-dev:the embedded coordination store"
     "zlib1g-dev:headers of the codec; as the three below, loaded when a batch needs it"
     "libsnappy-dev:the same"
     "liblz4-dev:the same"
@@ -51,10 +52,11 @@ BUILD_PACKAGES=(
 )
 TEST_PACKAGES=(
     "python3:runs the test drivers"
+    "python3-numpy:arrays of records in Python"
     "libcmocka-dev:unit tests"
     "clang:the second compiler, sanitizers and fuzzers"
     "libclang-rt-14-dev:their run time"
-    "g++:public headers must compile as C++"
+    "g++:public headers must compile as C++, and the C++ example"
     "binutils:nm, for what the cores may call"
     "git:the list of files that lint reads"
     "strace:counts system calls"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds and runs the suites for tests/run, counts what each test said, and judges skips.
 
-Two kinds of tests: those that meson knows (suites unit, property, fuzz), and executables (tests/lint/run, tests/crash/*).
+Two kinds of tests: those that meson knows (suites unit, property, fuzz), and executables (tests/lint/run, tests/crash/*, tests/interop/*).
 A test may report several results, as cmocka's own lines or as lines "ok NAME", "FAIL NAME: why", "SKIP NAME: why";
 one that reports none counts as one by its status: 0 passed, 77 skipped, anything else failed.
 """
@@ -15,7 +15,8 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SUITES = ["lint", "unit", "property", "sim", "crash", "fuzz"]
+SUITES = ["lint", "unit", "property", "sim", "crash", "interop", "fuzz"]
+PLAIN_ONLY = ["lint", "interop"]   # Python cannot load a library that wants a sanitizer's run time
 MESON_SUITES = ["unit", "property", "sim", "fuzz"]
 SCRIPT_SECONDS = {"quick": 120, "normal": 600, "full": 7200}
 FUZZ_SECONDS = {"quick": 0, "normal": 10, "full": 600}
@@ -95,7 +96,7 @@ def run(command, seconds, env=None):
 def build(directory, compiler, options):
     """Configure once, then let ninja do what is left. Exits when it fails: without a build there is nothing to count."""
     begin = time.monotonic()
-    env = dict(os.environ, CC=compiler)
+    env = dict(os.environ, CC=compiler, CXX={"gcc": "g++", "clang": "clang++"}[compiler])
     if not os.path.exists(os.path.join(ROOT, directory, "build.ninja")):
         status, text = run(["meson", "setup", directory, "-Dtests=enabled", "-Dchecks=true"] + options, 300, env)
         if status != 0:
@@ -199,7 +200,7 @@ def main():
         if sanitizer not in SANITIZERS:
             parser.error("unknown sanitizer '%s': --san=address,undefined or --san=thread" % sanitizer)
     level = "quick" if options.quick else "full" if options.full else "normal"
-    suites = options.suites or [s for s in SUITES if not (sanitizers and s == "lint")]
+    suites = options.suites or [s for s in SUITES if not (sanitizers and s in PLAIN_ONLY)]
 
     begin = time.monotonic()
     directory, compiler, extra = "build-test", "gcc", []
@@ -218,7 +219,7 @@ def main():
             run_meson_suite(suite, directory, level, bool(sanitizers), results)
         if suite == "fuzz" and not sanitizers:
             run_fuzzers(level, results)
-        if suite in ("lint", "crash"):
+        if suite in ("lint", "crash", "interop"):
             run_programs(suite, executables(suite), directory, level, bool(sanitizers), results)
         say("%-9s %4d passed, %d failed, %d skipped (%.0f s)" % (suite, results.passed - before[0], len(results.failed) - before[1],
                                                              len(results.skipped) - before[2], time.monotonic() - start))
