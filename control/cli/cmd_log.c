@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* millrace log verify, dump: look into files that no daemon uses. Nothing is written. */
+/* millrace log verify, dump, export: look into files of a log. Nothing of it is written to. */
 #include "control/cli/commands.h"
 
 #include "shm/base/bits.h"
 #include "shm/base/json.h"
 #include "shm/segment/dump.h"
+#include "shm/segment/export.h"
 #include "shm/segment/segment.h"
 #include "shm/segment/verify.h"
 
@@ -75,8 +76,12 @@ static int has_segments(const char *path)
     return found;
 }
 
-static int verify_partition(struct verify *v, const char *path, struct millrace_error *err)
+/* What is done with each partition of a data directory. @param name of its directory, without the path */
+typedef int each_partition(void *context, const char *path, const char *name, struct millrace_error *err);
+
+static int verify_partition(void *context, const char *path, const char *name, struct millrace_error *err)
 {
+    struct verify *v = context;
     struct mr_verify_report report;
 
     int rc = mr_verify_partition(path, v->flags, print_finding, v, &report, err);
@@ -86,7 +91,7 @@ static int verify_partition(struct verify *v, const char *path, struct millrace_
 }
 
 /* A data directory: every partition in it, in the order of their names. */
-static int verify_data_directory(struct verify *v, const char *path, struct millrace_error *err)
+static int walk(const char *path, each_partition *each, void *context, struct millrace_error *err)
 {
     struct dirent **entry = NULL;
     uint32_t partitions = 0;
@@ -100,7 +105,7 @@ static int verify_data_directory(struct verify *v, const char *path, struct mill
         struct stat st;
         snprintf(inner, sizeof inner, "%s/%s", path, entry[i]->d_name);
         if (rc == 0 && entry[i]->d_name[0] != '.' && stat(inner, &st) == 0 && S_ISDIR(st.st_mode) && has_segments(inner) == 1) {
-            rc = verify_partition(v, inner, err);
+            rc = each(context, inner, entry[i]->d_name, err);
             partitions++;
         }
         free(entry[i]);
@@ -128,7 +133,7 @@ static int verify_path(struct verify *v, const char *path, struct millrace_error
     int segments = has_segments(path);
     if (segments < 0)
         return mr_err(err, -segments, "cannot read '%s': %s", path, strerror(-segments));
-    return segments ? verify_partition(v, path, err) : verify_data_directory(v, path, err);
+    return segments ? verify_partition(v, path, NULL, err) : walk(path, verify_partition, v, err);
 }
 
 static int log_verify(const struct mr_cli_command *command, int argc, char **argv)
@@ -189,6 +194,77 @@ static int log_dump(const struct mr_cli_command *command, int argc, char **argv)
     return rc != 0 ? mr_cli_fail("%s", err.text) : MR_CLI_DONE;
 }
 
+struct export {
+    const char *to;
+    uint32_t partitions;
+    uint64_t segments, records, bytes, errors;
+};
+
+static void print_error(void *context, const struct mr_verify_finding *finding)
+{
+    if (finding->is_error)
+        fprintf(stderr, "millrace: %s: byte %llu, offset %llu: %s\n", finding->path, (unsigned long long)finding->position,
+                (unsigned long long)finding->offset, finding->reason);
+}
+
+/* @param name NULL: right into the directory named */
+static int export_partition(void *context, const char *path, const char *name, struct millrace_error *err)
+{
+    struct export *x = context;
+    struct mr_export_report report;
+    char to[PATH_MAX];
+
+    snprintf(to, sizeof to, "%s%s%s", x->to, name != NULL ? "/" : "", name != NULL ? name : "");
+    int rc = mr_export_partition(path, to, print_error, NULL, &report, err);
+    if (rc != 0)
+        return rc;
+    printf("%s: %llu records, %llu segments, offsets %llu to %llu\n", to, (unsigned long long)report.records, (unsigned long long)report.segments,
+           (unsigned long long)report.first_offset, (unsigned long long)report.next_offset);
+    x->partitions++;
+    x->segments += report.segments;
+    x->records += report.records;
+    x->bytes += report.bytes;
+    x->errors += report.errors;
+    return 0;
+}
+
+static int export_path(struct export *x, const char *path, struct millrace_error *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0)
+        return mr_err(err, errno, "cannot read '%s': %s", path, strerror(errno));
+    int segments = S_ISDIR(st.st_mode) ? has_segments(path) : 1;
+    if (segments < 0)
+        return mr_err(err, -segments, "cannot read '%s': %s", path, strerror(-segments));
+    if (segments)
+        return export_partition(x, path, NULL, err);
+    if (mkdir(x->to, 0755) != 0) {
+        if (errno == EEXIST)
+            return mr_err(err, EEXIST, "'%s' is there already: name a directory that is not", x->to);
+        return mr_err(err, errno, "cannot make '%s': %s", x->to, strerror(errno));
+    }
+    return walk(path, export_partition, x, err);
+}
+
+static int log_export(const struct mr_cli_command *command, int argc, char **argv)
+{
+    struct millrace_error err = {0};
+    struct mr_cli_texts words;
+    struct export x = {0};
+
+    int status = mr_cli_parse(command, NULL, 0, argc, argv, &words, 2, 2);
+    if (status != MR_CLI_GO_ON)
+        return status;
+    x.to = words.text[1];
+    int rc = export_path(&x, words.text[0], &err);
+    if (rc != 0)
+        return mr_cli_fail("%s", err.text);
+    fprintf(stderr, "partitions=%u segments=%llu records=%llu bytes=%llu errors=%llu\n", x.partitions, (unsigned long long)x.segments,
+            (unsigned long long)x.records, (unsigned long long)x.bytes, (unsigned long long)x.errors);
+    return x.errors > 0 ? MR_CLI_FAILED : MR_CLI_DONE;
+}
+
 int mr_cmd_log(const struct mr_cli_command *command, int argc, char **argv)
 {
     static const struct mr_cli_command commands[] = {
@@ -202,6 +278,12 @@ int mr_cmd_log(const struct mr_cli_command *command, int argc, char **argv)
          "Fields are named as Kafka's own dump tool names them.\n\n"
          "  millrace log dump millrace-data/orders-0/00000000000000000000.log --values -n 3\n",
          log_dump},
+        {"export", "millrace log export", "PATH TO", "copy a log so that Kafka's own tools read it",
+         "PATH is a data directory, a partition's directory or a .log file; TO is made. Segments are cut where their last good batch ends, and end\n"
+         "with that; what this node alone uses is left out. A node may be running: what only its memory holds is not in its files yet.\n"
+         "Status 1 when a segment is damaged: what is behind the damage is not copied.\n\n"
+         "  millrace log export millrace-data/orders-0 /tmp/orders-0\n",
+         log_export},
     };
 
     return mr_cli_dispatch(command->path, "Files of a log, offline.", commands, MR_COUNT_OF(commands), argc, argv);

@@ -6,7 +6,7 @@
  *   <20-digit offset>.snapshot, leader-epoch-checkpoint     Kafka's, see checkpoint.h
  *
  * This is the module's face: sidecar.h the format, checkpoint.h the small files, scan.h the walk of recovery and verify, reader.h the cold
- * reader; verify.h and dump.h (with files and stdio) for `millrace log`. */
+ * reader; verify.h, dump.h and export.h (with files and stdio) for `millrace log`. */
 #ifndef MR_SEGMENT_SEGMENT_H
 #define MR_SEGMENT_SEGMENT_H
 

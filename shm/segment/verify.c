@@ -29,7 +29,8 @@ struct verify {
     size_t buffer_bytes;
     const char *path; /* of the segment in hand */
     int32_t epoch;    /* of the last good batch */
-    bool whole;       /* the segment before was good to its end, so the seam can be judged */
+    bool side_is_blank; /* its sidecar's header is not written yet */
+    bool whole;         /* the segment before was good to its end, so the seam can be judged */
 };
 
 static void find(struct verify *v, const char *path, uint64_t position, uint64_t offset, bool is_error, const char *reason)
@@ -101,7 +102,10 @@ static void judge(struct verify *v, const struct mr_segment_scan_result *r, bool
     else
         snprintf(reason, sizeof reason, "%s%s%s", mr_segment_stop_text(r->stop), r->batch_reason != MR_BATCH_OK ? ": " : "",
                  r->batch_reason != MR_BATCH_OK ? mr_batch_reason_text(r->batch_reason) : "");
-    find(v, v->path, r->end.position, r->end.next_offset, !(newest && !r->behind && !r->behind_gave_up && may_be_torn(r->stop)), reason);
+    bool is_torn = !r->behind && !r->behind_gave_up && may_be_torn(r->stop);
+    bool is_ahead = (v->flags & MR_VERIFY_LIVE) != 0 &&
+                    (r->stop == MR_SEGMENT_NO_SIDECAR || (r->stop == MR_SEGMENT_BAD_SIDECAR_HEADER && v->side_is_blank));
+    find(v, v->path, r->end.position, r->end.next_offset, !(newest && (is_torn || is_ahead)), reason);
 }
 
 static int open_file(const char *path, uint64_t *bytes)
@@ -118,6 +122,18 @@ static int open_file(const char *path, uint64_t *bytes)
     }
     *bytes = (uint64_t)st.st_size;
     return fd;
+}
+
+static bool is_blank(int side_fd)
+{
+    uint8_t header[MR_SIDECAR_HEADER_BYTES] = {0};
+    uint8_t any = 0;
+
+    if (pread(side_fd, header, sizeof header, 0) < 0)
+        return false; /* the scan says why */
+    for (size_t i = 0; i < sizeof header; i++)
+        any |= header[i];
+    return any == 0;
 }
 
 static int verify_one(struct verify *v, const char *log_path, uint64_t base_offset, bool newest)
@@ -142,6 +158,7 @@ static int verify_one(struct verify *v, const char *log_path, uint64_t base_offs
     }
 
     v->path = log_path;
+    v->side_is_blank = side_fd >= 0 && is_blank(side_fd);
     struct mr_segment_scan_options options = {
         .log = mr_segment_source_fd(log_fd, log_bytes),
         .base_offset = base_offset,

@@ -10,6 +10,7 @@
 
 enum {
     MR_VERIFY_COMPACTED = 1 << 0, /* offsets may have gaps */
+    MR_VERIFY_LIVE = 1 << 1,      /* a daemon may be writing: the newest segment may be ahead of its sidecar, whose last block is in the journal */
 };
 
 struct mr_verify_finding {

@@ -99,6 +99,55 @@ static void dump_prints_a_line_a_batch(void **state)
     assert_int_equal(RUN(mr_cmd_log, "", "dump", log_path, "--from", "x"), MR_CLI_USAGE);
 }
 
+static off_t size_of(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? st.st_size : -1;
+}
+
+static void export_cuts_the_tail_and_leaves_what_is_ours(void **state)
+{
+    char to[160], copy[320], name[MR_SEGMENT_NAME_BYTES_MAX];
+
+    put("log", image.log, IMAGE_LOG_BYTES); /* zeros behind, as preallocated */
+    put("snapshot", "not looked at", 13);
+    mr_segment_name(name, IMAGE_BASE_OFFSET, "log");
+    const char *const paths[] = {data(), partition, log_path};
+    for (int i = 0; i < 3; i++) {
+        snprintf(to, sizeof to, "%s/copy%d", folder, i);
+        assert_int_equal(RUN(mr_cmd_log, "", "export", paths[i], to), MR_CLI_DONE);
+        says("partitions=1 segments=1 records=15 bytes=");
+        assert_non_null(strstr(out, "15 records, 1 segments, offsets 1000 to 1015\n"));
+        snprintf(copy, sizeof copy, "%s%s/%s", to, i == 0 ? "/t-0" : "", name);
+        assert_int_equal(size_of(copy), image.log_end);
+        snprintf(copy + strlen(copy) - 3, sizeof copy - strlen(copy) + 3, "sidecar");
+        assert_int_equal(size_of(copy), -1);
+        snprintf(copy + strlen(copy) - 7, sizeof copy - strlen(copy) + 7, "snapshot");
+        assert_int_equal(size_of(copy), i < 2 ? 13 : -1);
+        assert_int_equal(RUN(mr_cmd_log, "", "verify", to), MR_CLI_DONE);
+        says("records=15");
+    }
+    assert_int_equal(RUN(mr_cmd_log, "", "export", data(), to), MR_CLI_FAILED);
+    says("is there already");
+    assert_int_equal(RUN(mr_cmd_log, "", "export", "/nonexistent", to), MR_CLI_FAILED);
+    says("cannot read '/nonexistent'");
+    assert_int_equal(RUN(mr_cmd_log, "", "export", data()), MR_CLI_USAGE);
+}
+
+static void export_says_what_is_damaged_and_copies_what_is_before_it(void **state)
+{
+    char to[160];
+
+    image.log[image.position[2] + 70] ^= 4;
+    put("log", image.log, image.log_end);
+    snprintf(to, sizeof to, "%s/copy", folder);
+    assert_int_equal(RUN(mr_cmd_log, "", "export", partition, to), MR_CLI_FAILED);
+    says("offset 1006: ");
+    says("records=6");
+    says("errors=1");
+    assert_int_equal(RUN(mr_cmd_log, "", "verify", to), MR_CLI_DONE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -106,6 +155,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_flipped_bit_is_status_1_and_names_file_and_offset, make_log, command_folder_remove),
         cmocka_unit_test_setup_teardown(a_folder_without_a_log_says_what_to_name, make_log, command_folder_remove),
         cmocka_unit_test_setup_teardown(dump_prints_a_line_a_batch, make_log, command_folder_remove),
+        cmocka_unit_test_setup_teardown(export_cuts_the_tail_and_leaves_what_is_ours, make_log, command_folder_remove),
+        cmocka_unit_test_setup_teardown(export_says_what_is_damaged_and_copies_what_is_before_it, make_log, command_folder_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shm/segment/export.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shm/base/bits.h"
+#include "shm/segment/segment.h"
+
+#define CHUNK_BYTES (1u << 20)
+
+struct export {
+    const char *to;
+    mr_verify_each *each;
+    void *context;
+    struct mr_export_report *report;
+    struct millrace_error *err;
+    bool stopped; /* a segment was not good to its end: what is behind it has no place */
+};
+
+static int write_all(int fd, const uint8_t *bytes, size_t count)
+{
+    while (count > 0) {
+        ssize_t done = write(fd, bytes, count);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return -errno;
+        bytes += done;
+        count -= (size_t)done;
+    }
+    return 0;
+}
+
+/* The first `bytes` bytes. @return 0; -errno with a message; -ENOENT: the file has gone meanwhile, retention took it */
+static int copy_file(struct export *x, const char *from, const char *name, uint64_t bytes)
+{
+    char to[PATH_MAX];
+    int rc = 0;
+
+    snprintf(to, sizeof to, "%s/%s", x->to, name);
+    int in = open(from, O_RDONLY | O_CLOEXEC);
+    if (in < 0)
+        return mr_err(x->err, errno, "cannot open '%s': %s", from, strerror(errno));
+    int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    uint8_t *chunk = malloc(CHUNK_BYTES);
+    if (out < 0 || chunk == NULL)
+        rc = out < 0 ? -errno : -ENOMEM;
+    for (uint64_t done = 0; rc == 0 && done < bytes;) {
+        ssize_t got = read(in, chunk, (size_t)mr_min_u64(CHUNK_BYTES, bytes - done));
+        if (got < 0 && errno == EINTR)
+            continue;
+        rc = got < 0 ? -errno : got == 0 ? -EIO : write_all(out, chunk, (size_t)got);
+        done += got > 0 ? (uint64_t)got : 0;
+    }
+    if (rc == 0 && fsync(out) != 0)
+        rc = -errno;
+    free(chunk);
+    close(in);
+    if (out >= 0)
+        close(out);
+    return rc != 0 ? mr_err(x->err, -rc, "cannot write '%s': %s", to, strerror(-rc)) : 0;
+}
+
+/* @param behind how many segments follow: the newest is being written, and the one before it perhaps not cut and flushed to its end yet */
+static int export_segment(struct export *x, const char *path, uint32_t behind)
+{
+    struct mr_verify_report found;
+    const char *slash = strrchr(path, '/');
+    struct stat st;
+
+    if (x->stopped)
+        return 0;
+    int rc = mr_verify_segment(path, behind < 2 ? MR_VERIFY_LIVE : 0, x->each, x->context, &found, x->err);
+    if (rc == 0)
+        rc = copy_file(x, path, slash != NULL ? slash + 1 : path, found.bytes);
+    if (rc != 0)
+        return rc;
+    if (x->report->segments == 0)
+        x->report->first_offset = found.first_offset;
+    x->report->segments++;
+    x->report->batches += found.batches;
+    x->report->records += found.records;
+    x->report->bytes += found.bytes;
+    x->report->errors += found.errors;
+    x->report->next_offset = found.batches > 0 ? found.next_offset : found.first_offset;
+    /* What is not good to its end would leave a hole before the next. */
+    x->stopped = found.errors > 0 || (behind > 0 && stat(path, &st) == 0 && (uint64_t)st.st_size != found.bytes);
+    if (x->stopped && found.errors == 0 && behind > 1) {
+        struct mr_verify_finding finding = {path, found.bytes, x->report->next_offset, true, "ends before its file does, though a newer segment follows"};
+        x->report->errors++;
+        if (x->each != NULL)
+            x->each(x->context, &finding);
+    }
+    return 0;
+}
+
+static int segments_only(const struct dirent *entry)
+{
+    uint64_t offset;
+    return mr_segment_name_parse(entry->d_name, "log", &offset);
+}
+
+static int small_files_only(const struct dirent *entry)
+{
+    uint64_t offset;
+    return mr_segment_name_parse(entry->d_name, "snapshot", &offset) || strcmp(entry->d_name, "leader-epoch-checkpoint") == 0;
+}
+
+/* Behind the segments: a snapshot of an offset that was not exported says nothing. */
+static int export_small(struct export *x, const char *from, const char *name)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    uint64_t offset;
+
+    if (mr_segment_name_parse(name, "snapshot", &offset) && offset > x->report->next_offset)
+        return 0;
+    snprintf(path, sizeof path, "%s/%s", from, name);
+    if (stat(path, &st) != 0)
+        return 0; /* replaced just now: it is rebuilt from the log */
+    int rc = copy_file(x, path, name, (uint64_t)st.st_size);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+static int export_directory(struct export *x, const char *from)
+{
+    struct dirent **entry = NULL;
+    int rc = 0;
+
+    int count = scandir(from, &entry, segments_only, alphasort); /* 20 digits each: the order of their offsets */
+    if (count < 0)
+        return mr_err(x->err, errno, "cannot read '%s': %s", from, strerror(errno));
+    for (int i = 0; i < count; i++) {
+        char path[PATH_MAX];
+        snprintf(path, sizeof path, "%s/%s", from, entry[i]->d_name);
+        if (rc == 0) {
+            rc = export_segment(x, path, (uint32_t)(count - 1 - i));
+            if (rc == -ENOENT && x->report->segments == 0)
+                rc = 0; /* retention takes from the front */
+        }
+        free(entry[i]);
+    }
+    free(entry);
+    if (rc != 0)
+        return rc;
+    count = scandir(from, &entry, small_files_only, alphasort);
+    for (int i = 0; i < count; i++) {
+        if (rc == 0)
+            rc = export_small(x, from, entry[i]->d_name);
+        free(entry[i]);
+    }
+    free(entry);
+    return rc;
+}
+
+int mr_export_partition(const char *from, const char *to, mr_verify_each *each, void *context, struct mr_export_report *report,
+                        struct millrace_error *err)
+{
+    struct export x = {.to = to, .each = each, .context = context, .report = report, .err = err};
+    struct stat st;
+
+    *report = (struct mr_export_report){0};
+    if (stat(from, &st) != 0)
+        return mr_err(err, errno, "cannot read '%s': %s", from, strerror(errno));
+    if (mkdir(to, 0755) != 0) {
+        if (errno == EEXIST)
+            return mr_err(err, EEXIST, "'%s' is there already: name a directory that is not", to);
+        return mr_err(err, errno, "cannot make '%s': %s", to, strerror(errno));
+    }
+    int rc = S_ISDIR(st.st_mode) ? export_directory(&x, from) : export_segment(&x, from, 0);
+    return rc;
+}

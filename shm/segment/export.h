@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A copy of a partition that other programs read: `millrace log export`. Each segment is cut where its last good batch ends, since Kafka's tools
+ * fail on a preallocated tail of zeros; snapshots and the leader epoch checkpoint, which have Kafka's formats, go along, the sidecars, which are
+ * ours, do not. The files read may be a running daemon's: what only its memory or journals hold is not in them,
+ * nor what the part of the sidecar that is in the file does not vouch for yet. Cold; takes memory, opens files. */
+#ifndef MR_SEGMENT_EXPORT_H
+#define MR_SEGMENT_EXPORT_H
+
+#include "shm/segment/verify.h"
+
+struct mr_export_report {
+    uint64_t segments, batches, records, bytes; /* written */
+    uint64_t first_offset, next_offset;
+    uint64_t errors; /* findings of verify that no crash explains: what is behind the first of them was not written */
+};
+
+/**
+ * @param from a partition's directory, or the path of one .log
+ * @param to   the directory that gets the files; made, must not be there yet
+ * @param each called for each finding, in order; may be NULL
+ * @return 0 (see report->errors); or -errno with a message: -EEXIST, -ENOSPC, ...; what was written so far stays
+ */
+int mr_export_partition(const char *from, const char *to, mr_verify_each *each, void *context, struct mr_export_report *report,
+                        struct millrace_error *err) MR_MUST_USE;
+
+#endif
