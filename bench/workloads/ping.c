@@ -96,7 +96,7 @@ int mr_workload_ping(const struct mr_workload_options *options, struct millrace_
         mr_histogram_reset(&relay);
         mr_bench_node_pause(&options->node);
         rc = mr_limit_pingpong(options->cpus, mr_bench_limit_ns(options), &limit, err);
-        if (rc == 0)
+        if (rc == 0 && options->pause_ns == 0)
             rc = mr_limit_relay_latency(options->cpus, mr_bench_limit_ns(options), &relay, err);
         mr_bench_node_resume(&options->node);
         if (rc == 0)

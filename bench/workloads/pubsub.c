@@ -87,8 +87,10 @@ int mr_workload_pubsub(const struct mr_workload_options *options, struct millrac
     while (rc == 0 && mr_bench_pair_begin(&pairing, &rc, err)) {
         rc = limit(options, batch, &figure, &relay, err);
         mr_series_add(options->sustained ? &bytes.limit : &records.limit, figure);
-        mr_series_add(&bare.limit, figure);
-        mr_series_add(&bare.value, relay);
+        if (!options->sustained) {
+            mr_series_add(&bare.limit, figure);
+            mr_series_add(&bare.value, relay);
+        }
         if (rc == 0)
             rc = mr_bench_pair_look(&pairing, err);
         if (rc == 0)

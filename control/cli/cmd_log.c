@@ -239,12 +239,8 @@ static int export_path(struct export *x, const char *path, struct millrace_error
         return mr_err(err, -segments, "cannot read '%s': %s", path, strerror(-segments));
     if (segments)
         return export_partition(x, path, NULL, err);
-    if (mkdir(x->to, 0755) != 0) {
-        if (errno == EEXIST)
-            return mr_err(err, EEXIST, "'%s' is there already: name a directory that is not", x->to);
-        return mr_err(err, errno, "cannot make '%s': %s", x->to, strerror(errno));
-    }
-    return walk(path, export_partition, x, err);
+    int rc = mr_export_make_directory(x->to, err);
+    return rc != 0 ? rc : walk(path, export_partition, x, err);
 }
 
 static int log_export(const struct mr_cli_command *command, int argc, char **argv)

@@ -5,8 +5,8 @@
  * about throughput, and lose more by a look than a record gains by it:
  *
  *   - one that publishes in bulk: after a bulk the next look that would find nothing is put off;
- *   - one that publishes one by one, so fast that look after look finds some frames, of this client alone: the looks between are put off (33 to
- *     40 % more records a second on two kinds of machine). With more in a look the reactor is behind, and looks seldom enough by itself.
+ *   - one that publishes one by one, so fast that look after look finds some frames, of this client alone: the looks between are put off (a third
+ *     more records a second on cores that share a cache). With more in a look the reactor is behind, and looks seldom enough by itself.
  *
  * A rest is about a microsecond, less than either needs to fill the ring. Who waits for a single record has nobody to share the look with, and
  * leaves the next look nothing to find: it never meets a rest. */

@@ -132,15 +132,16 @@ def _load():
     return library
 
 
-def _raise(code, text):
-    raise Error(-code, text or os.strerror(-code))
+def _check(code, text=None):
+    """What a call returned, unless that is an error."""
+    if code < 0:
+        raise Error(-code, text or os.strerror(-code))
+    return code
 
 
 def _with_text(call, *arguments):
     why = _Error()
-    code = call(*arguments, ctypes.byref(why))
-    if code < 0:
-        _raise(code, why.text.decode("utf-8", "replace"))
+    _check(call(*arguments, ctypes.byref(why)), why.text.decode("utf-8", "replace"))
 
 
 def _options(structure, init, given, words=None):
@@ -174,12 +175,18 @@ def attach(socket=None, idle="adaptive", **options):
 class _Closing:
     """Closed at the end of a with, or by close(); what is closed says so."""
     _handle = None
+    _closer = None  # the library's call
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.close()
+
+    def close(self):
+        if self._handle:
+            getattr(_library, self._closer)(self._handle)
+        self._handle = None
 
     def _live(self):
         if not self._handle:
@@ -188,6 +195,8 @@ class _Closing:
 
 
 class Client(_Closing):
+    _closer = "millrace_detach"
+
     def __init__(self, socket, idle, options):
         library = _load()
         given = dict(options, idle=_word(IDLE, idle, "idle"))
@@ -200,11 +209,9 @@ class Client(_Closing):
 
     def close(self):
         """Detach: closes its producers and consumers."""
-        if self._handle:
-            for one in self._open:
-                one._handle = None
-            _library.millrace_detach(self._handle)
-        self._handle = None
+        for one in self._open:
+            one._handle = None
+        super().close()
 
     def create_topic(self, topic, partitions=0, config=None):
         """@param partitions 0: the broker's num.partitions @param config a dict"""
@@ -240,6 +247,9 @@ def _free(pointer):
 
 
 class Producer(_Closing):
+    """After close(), records that are not acknowledged may or may not be stored: flush() first."""
+    _closer = "millrace_producer_close"
+
     def __init__(self, client, topic, options):
         handle = ctypes.c_void_p()
         _with_text(_library.millrace_producer_open, ctypes.byref(handle), client._live(), topic.encode(),
@@ -268,11 +278,11 @@ class Producer(_Closing):
             if code == 1:
                 return
             if code != -errno.EAGAIN:
-                _raise(code, None)
+                _check(code)
             self._take_acks()
             until = time.monotonic() + timeout if until is None else until
             if time.monotonic() > until:
-                _raise(-errno.ETIMEDOUT, "no room in the ring for %g s: is the broker there?" % timeout)
+                raise Error(errno.ETIMEDOUT, "no room in the ring for %g s: is the broker there?" % timeout)
             time.sleep(PAUSE_S)
 
     @staticmethod
@@ -280,14 +290,11 @@ class Producer(_Closing):
         if content is None:
             return None, 0
         content = bytes(content)
-        buffer = ctypes.create_string_buffer(content, len(content) + 1)
-        kept.append(buffer)
-        return ctypes.addressof(buffer), len(content)
+        kept.append(content)
+        return ctypes.cast(content, ctypes.c_void_p), len(content)
 
     def _take_acks(self):
-        count = _library.millrace_producer_poll_acks(self._live(), self._acks, BATCH)
-        if count < 0:
-            _raise(count, None)
+        count = _check(_library.millrace_producer_poll_acks(self._live(), self._acks, BATCH))
         for ack in self._acks[:count]:
             self.failed += ack.count if ack.error else 0
             self._taken.append(Ack(ack.partition, ack.first_sequence, ack.count, ack.base_offset, DURABILITY[ack.durability], -ack.error))
@@ -304,9 +311,7 @@ class Producer(_Closing):
 
     def flush(self, timeout=30.0):
         """Wait until everything published is acknowledged. Raises Error: EIO if a record failed, which acks() names; ETIMEDOUT"""
-        code = _library.millrace_producer_flush(self._live(), int(timeout * 1000))
-        if code < 0:
-            _raise(code, None)
+        _check(_library.millrace_producer_flush(self._live(), int(timeout * 1000)))
 
     @property
     def pending(self):
@@ -317,15 +322,11 @@ class Producer(_Closing):
     def partition_count(self):
         return _library.millrace_producer_partition_count(self._live())
 
-    def close(self):
-        """Records that are not acknowledged may or may not be stored: flush first."""
-        if self._handle:
-            _library.millrace_producer_close(self._handle)
-        self._handle = None
 
 
 class Consumer(_Closing):
     """Iterate for one record after another, poll() for those that are there, read_array() for records of one size."""
+    _closer = "millrace_consumer_close"
 
     def __init__(self, client, topic, start, partitions, timeout):
         options = {"start": 2, "start_offset": start} if isinstance(start, int) else {"start": _word(STARTS, start, "start")}
@@ -346,9 +347,7 @@ class Consumer(_Closing):
         while True:  # short waits, between which Python looks for signals
             left = 0.1 if until is None else until - time.monotonic()
             wait_ms = int(1000 * min(0.1, left)) if left > 0 else 0
-            count = _library.millrace_consumer_poll(self._live(), self._records, min(max, BATCH), wait_ms)
-            if count < 0:
-                _raise(count, None)
+            count = _check(_library.millrace_consumer_poll(self._live(), self._records, min(max, BATCH), wait_ms))
             if count > 0 or (until is not None and time.monotonic() >= until):
                 return [self._own(record) for record in self._records[:count]]
 
@@ -385,8 +384,7 @@ class Consumer(_Closing):
         until = time.monotonic() + timeout
         while True:
             count = _library.millrace_consumer_copy(self._live(), values.ctypes.data, values.dtype.itemsize, None, max)
-            if count < 0:
-                _raise(count, "the next record has not %d bytes" % values.dtype.itemsize if count == -errno.EMSGSIZE else None)
+            _check(count, "the next record has not %d bytes" % values.dtype.itemsize if count == -errno.EMSGSIZE else None)
             if count > 0 or time.monotonic() >= until:
                 return values[:count]
             time.sleep(PAUSE_S)
@@ -398,23 +396,15 @@ class Consumer(_Closing):
         else:
             calls = {"start": _library.millrace_consumer_seek_start, "end": _library.millrace_consumer_seek_end}
             code = _word(calls, offset, "offset")(self._live(), partition)
-        if code < 0:
-            _raise(code, None)
+        _check(code)
         self._waiting.clear()
 
     def position(self, partition):
         """(offset of the next record that the library gives, first that is still there, first that is not committed yet)"""
         numbers = [ctypes.c_uint64() for _ in range(3)]
-        code = _library.millrace_consumer_position(self._live(), partition, *[ctypes.byref(number) for number in numbers])
-        if code < 0:
-            _raise(code, None)
+        _check(_library.millrace_consumer_position(self._live(), partition, *[ctypes.byref(number) for number in numbers]))
         return tuple(number.value for number in numbers)
 
     @property
     def partition_count(self):
         return _library.millrace_consumer_partition_count(self._live())
-
-    def close(self):
-        if self._handle:
-            _library.millrace_consumer_close(self._handle)
-        self._handle = None

@@ -38,7 +38,9 @@ static int write_all(int fd, const uint8_t *bytes, size_t count)
     return 0;
 }
 
-/* The first `bytes` bytes. @return 0; -errno with a message; -ENOENT: the file has gone meanwhile, retention took it */
+#define WHOLE UINT64_MAX
+
+/* The first `bytes` bytes, or the WHOLE of a small file, which may have been replaced since it was listed. @return 0; -errno with a message; -ENOENT: the file has gone meanwhile, retention took it */
 static int copy_file(struct export *x, const char *from, const char *name, uint64_t bytes)
 {
     char to[PATH_MAX];
@@ -56,6 +58,8 @@ static int copy_file(struct export *x, const char *from, const char *name, uint6
         ssize_t got = read(in, chunk, (size_t)mr_min_u64(CHUNK_BYTES, bytes - done));
         if (got < 0 && errno == EINTR)
             continue;
+        if (got == 0 && bytes == WHOLE)
+            break;
         rc = got < 0 ? -errno : got == 0 ? -EIO : write_all(out, chunk, (size_t)got);
         done += got > 0 ? (uint64_t)got : 0;
     }
@@ -68,15 +72,31 @@ static int copy_file(struct export *x, const char *from, const char *name, uint6
     return rc != 0 ? mr_err(x->err, -rc, "cannot write '%s': %s", to, strerror(-rc)) : 0;
 }
 
+/* What comes from here on cannot follow what was written. */
+static void find_gap(struct export *x, const char *path, uint64_t position, uint64_t offset, const char *reason)
+{
+    struct mr_verify_finding finding = {path, position, offset, true, reason};
+
+    x->stopped = true;
+    x->report->errors++;
+    if (x->each != NULL)
+        x->each(x->context, &finding);
+}
+
 /* @param behind how many segments follow: the newest is being written, and the one before it perhaps not cut and flushed to its end yet */
 static int export_segment(struct export *x, const char *path, uint32_t behind)
 {
     struct mr_verify_report found;
-    const char *slash = strrchr(path, '/');
+    const char *slash = strrchr(path, '/'); /* there, if it is not the only one */
+    uint64_t base_offset;
     struct stat st;
 
     if (x->stopped)
         return 0;
+    if (x->report->segments > 0 && mr_segment_name_parse(slash + 1, "log", &base_offset) && base_offset != x->report->next_offset) {
+        find_gap(x, path, 0, base_offset, "the segment before it ends at another offset");
+        return 0;
+    }
     int rc = mr_verify_segment(path, behind < 2 ? MR_VERIFY_LIVE : 0, x->each, x->context, &found, x->err);
     if (rc == 0)
         rc = copy_file(x, path, slash != NULL ? slash + 1 : path, found.bytes);
@@ -92,12 +112,8 @@ static int export_segment(struct export *x, const char *path, uint32_t behind)
     x->report->next_offset = found.batches > 0 ? found.next_offset : found.first_offset;
     /* What is not good to its end would leave a hole before the next. */
     x->stopped = found.errors > 0 || (behind > 0 && stat(path, &st) == 0 && (uint64_t)st.st_size != found.bytes);
-    if (x->stopped && found.errors == 0 && behind > 1) {
-        struct mr_verify_finding finding = {path, found.bytes, x->report->next_offset, true, "ends before its file does, though a newer segment follows"};
-        x->report->errors++;
-        if (x->each != NULL)
-            x->each(x->context, &finding);
-    }
+    if (x->stopped && found.errors == 0 && behind > 1)
+        find_gap(x, path, found.bytes, x->report->next_offset, "ends before its file does, though a newer segment follows");
     return 0;
 }
 
@@ -117,16 +133,13 @@ static int small_files_only(const struct dirent *entry)
 static int export_small(struct export *x, const char *from, const char *name)
 {
     char path[PATH_MAX];
-    struct stat st;
     uint64_t offset;
 
     if (mr_segment_name_parse(name, "snapshot", &offset) && offset > x->report->next_offset)
         return 0;
     snprintf(path, sizeof path, "%s/%s", from, name);
-    if (stat(path, &st) != 0)
-        return 0; /* replaced just now: it is rebuilt from the log */
-    int rc = copy_file(x, path, name, (uint64_t)st.st_size);
-    return rc == -ENOENT ? 0 : rc;
+    int rc = copy_file(x, path, name, WHOLE);
+    return rc == -ENOENT ? 0 : rc; /* removed meanwhile: readers rebuild it from the log */
 }
 
 static int export_directory(struct export *x, const char *from)
@@ -160,6 +173,15 @@ static int export_directory(struct export *x, const char *from)
     return rc;
 }
 
+int mr_export_make_directory(const char *to, struct millrace_error *err)
+{
+    if (mkdir(to, 0755) == 0)
+        return 0;
+    if (errno == EEXIST)
+        return mr_err(err, EEXIST, "'%s' is there already: name a directory that is not", to);
+    return mr_err(err, errno, "cannot make '%s': %s", to, strerror(errno));
+}
+
 int mr_export_partition(const char *from, const char *to, mr_verify_each *each, void *context, struct mr_export_report *report,
                         struct millrace_error *err)
 {
@@ -169,11 +191,8 @@ int mr_export_partition(const char *from, const char *to, mr_verify_each *each, 
     *report = (struct mr_export_report){0};
     if (stat(from, &st) != 0)
         return mr_err(err, errno, "cannot read '%s': %s", from, strerror(errno));
-    if (mkdir(to, 0755) != 0) {
-        if (errno == EEXIST)
-            return mr_err(err, EEXIST, "'%s' is there already: name a directory that is not", to);
-        return mr_err(err, errno, "cannot make '%s': %s", to, strerror(errno));
-    }
-    int rc = S_ISDIR(st.st_mode) ? export_directory(&x, from) : export_segment(&x, from, 0);
-    return rc;
+    int rc = mr_export_make_directory(to, err);
+    if (rc != 0)
+        return rc;
+    return S_ISDIR(st.st_mode) ? export_directory(&x, from) : export_segment(&x, from, 0);
 }

@@ -14,6 +14,9 @@ struct mr_export_report {
     uint64_t errors; /* findings of verify that no crash explains: what is behind the first of them was not written */
 };
 
+/** Make the directory that a copy goes into. @return 0; -EEXIST: it is there already; ...: with a message */
+int mr_export_make_directory(const char *to, struct millrace_error *err) MR_MUST_USE;
+
 /**
  * @param from a partition's directory, or the path of one .log
  * @param to   the directory that gets the files; made, must not be there yet

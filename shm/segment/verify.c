@@ -158,7 +158,7 @@ static int verify_one(struct verify *v, const char *log_path, uint64_t base_offs
     }
 
     v->path = log_path;
-    v->side_is_blank = side_fd >= 0 && is_blank(side_fd);
+    v->side_is_blank = (v->flags & MR_VERIFY_LIVE) != 0 && side_fd >= 0 && is_blank(side_fd);
     struct mr_segment_scan_options options = {
         .log = mr_segment_source_fd(log_fd, log_bytes),
         .base_offset = base_offset,

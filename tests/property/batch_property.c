@@ -8,18 +8,10 @@
 #include "shm/base/random.h"
 #include "shm/batch/batch.h"
 #include "tests/support/naive_batch.h"
+#include "tests/support/property.h"
 
 #define ROUNDS      400
 #define RECORDS_MAX 150
-#define must(condition) ((condition) ? (void)0 : failed(__LINE__, #condition))
-
-static uint64_t seed;
-
-static void failed(int line, const char *what)
-{
-    fprintf(stderr, "batch_property.c:%d: %s\nMR_SEED=%llu replays it\n", line, what, (unsigned long long)seed);
-    abort();
-}
 
 static uint8_t *random_bytes(struct mr_random *random, int32_t bytes)
 {
@@ -188,12 +180,9 @@ static void one_round(struct mr_random *random)
 
 int main(void)
 {
-    const char *given = getenv("MR_SEED");
     struct mr_random random;
 
-    seed = given != NULL ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
-    printf("MR_SEED=%llu\n", (unsigned long long)seed);
-    mr_random_init(&random, seed, 0);
+    mr_random_init(&random, property_seed(), 0);
     for (int round = 0; round < ROUNDS; round++)
         one_round(&random);
     return 0;

@@ -11,14 +11,7 @@
 #include "drivers/coord/coord.h"
 #include "shm/base/bits.h"
 #include "shm/base/random.h"
-
-#define must(condition)                                                                                                                    \
-    do {                                                                                                                                   \
-        if (!(condition)) {                                                                                                                \
-            fprintf(stderr, "line %d: %s\n", __LINE__, #condition);                                                                        \
-            exit(1);                                                                                                                       \
-        }                                                                                                                                  \
-    } while (0)
+#include "tests/support/property.h"
 
 #define NODES_MAX   256
 #define PATH_BYTES  64
@@ -283,15 +276,13 @@ static void open_anew(struct mr_coord **coord, struct model *model, const char *
 int main(void)
 {
     static struct model model = {.node = {{.path = "/"}}, .count = 1};
-    const char *given = getenv("MR_SEED"), *level = getenv("MR_TEST_LEVEL");
-    uint64_t seed = given != NULL ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
+    const char *level = getenv("MR_TEST_LEVEL");
     uint32_t steps = level != NULL && strcmp(level, "full") == 0 ? 100000 : 8000;
     char folder[] = "/tmp/millrace-coord-XXXXXX", path[64], wal[72];
     struct millrace_error err;
     struct mr_coord *coord;
 
-    printf("MR_SEED=%llu\n", (unsigned long long)seed);
-    mr_random_init(&dice, seed, 0);
+    mr_random_init(&dice, property_seed(), 0);
     must(mkdtemp(folder) != NULL);
     snprintf(path, sizeof path, "%s/store", folder);
     snprintf(wal, sizeof wal, "%s-wal", path);

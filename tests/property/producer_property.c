@@ -6,6 +6,7 @@
 
 #include "millrace/millrace.h"
 #include "tests/support/fake_door.h"
+#include "tests/support/property.h"
 
 #define RECORDS  4000u
 #define OPEN_MAX 40u
@@ -191,11 +192,8 @@ static void run(uint64_t seed)
 
 int main(void)
 {
-    const char *given = getenv("MR_SEED");
-    uint64_t seed = given != NULL ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
+    uint64_t seed = property_seed();
 
-    printf("MR_SEED=%llu\n", (unsigned long long)seed);
-    fflush(stdout);
     for (uint64_t i = 0; i < 6; i++)
         run(seed + i);
     return 0;

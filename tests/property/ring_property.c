@@ -8,14 +8,7 @@
 
 #include "shm/base/random.h"
 #include "shm/ring/ring.h"
-
-#define must(condition)                                                                                                                    \
-    do {                                                                                                                                   \
-        if (!(condition)) {                                                                                                                \
-            fprintf(stderr, "line %d: %s\n", __LINE__, #condition);                                                                        \
-            exit(1);                                                                                                                       \
-        }                                                                                                                                  \
-    } while (0)
+#include "tests/support/property.h"
 
 enum fate { OPEN, COMMITTED, ABORTED };
 
@@ -30,8 +23,6 @@ struct model_claim {
 
 int main(void)
 {
-    const char *given = getenv("MR_SEED");
-    uint64_t seed = given != NULL ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
     struct mr_ring_shape shape = {.completion_count = 16, .submission_bytes = 1024};
     static struct model_claim claim[CLAIMS_MAX]; /* a sliding window: first..next, modulo */
     uint64_t first = 0, next = 0, number = 0, seen = 0, acks_written = 0, acks_read = 0;
@@ -41,10 +32,9 @@ int main(void)
     struct mr_ring_consumer reactor;
     struct mr_random random;
 
-    printf("MR_SEED=%llu\n", (unsigned long long)seed);
     must(memory != NULL);
     memset(memory, 0, mr_align_up(mr_ring_bytes(shape), 4096));
-    mr_random_init(&random, seed, 0);
+    mr_random_init(&random, property_seed(), 0);
     mr_ring_producer_init(&client, memory, shape);
     mr_ring_consumer_init(&reactor, memory, shape);
     for (uint32_t step = 0; step < 2000000; step++) {

@@ -6,21 +6,14 @@
 #include <time.h>
 
 #include "shm/base/random.h"
+#include "tests/support/property.h"
 #include "tests/support/segment_image.h"
 
 #define ROUNDS 400
-#define must(condition) ((condition) ? (void)0 : failed(__LINE__, #condition))
 
-static uint64_t seed;
 static struct image image;
 static uint8_t buffer[IMAGE_LOG_BYTES + 32768];
 static uint8_t damaged_log[IMAGE_LOG_BYTES], damaged_side[IMAGE_SIDE_BYTES];
-
-static void failed(int line, const char *what)
-{
-    fprintf(stderr, "segment_property.c:%d: %s\nMR_SEED=%llu replays it\n", line, what, (unsigned long long)seed);
-    abort();
-}
 
 static void random_log(struct mr_random *random)
 {
@@ -115,12 +108,9 @@ static void damage(struct mr_random *random)
 
 int main(void)
 {
-    const char *given = getenv("MR_SEED");
     struct mr_random random;
 
-    seed = given != NULL ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
-    printf("MR_SEED=%llu\n", (unsigned long long)seed);
-    mr_random_init(&random, seed, 1);
+    mr_random_init(&random, property_seed(), 1);
     for (int round = 0; round < ROUNDS; round++) {
         random_log(&random);
         scan_whole(&random);

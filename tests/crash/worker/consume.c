@@ -221,11 +221,11 @@ static void compare_all(struct reader *r)
             continue;
         snprintf(path, sizeof path, "%s/%s", r->options->folder, entry->d_name);
         int fd = open(path, O_RDONLY | O_CLOEXEC);
-        bool is_empty = fd >= 0 && fstat(fd, &st) == 0 && st.st_size == 0;
-        void *at = fd >= 0 && !is_empty ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+        bool is_known = fd >= 0 && fstat(fd, &st) == 0;
+        void *at = is_known && st.st_size > 0 ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
         if (fd >= 0)
             close(fd);
-        if (is_empty) /* killed between its making and its sizing: nothing was acked */
+        if (is_known && st.st_size == 0) /* killed between its making and its sizing: nothing was acked */
             continue;
         const struct worker_acks *acks = at;
         if (at == MAP_FAILED || (acks->magic != WORKER_ACKS_MAGIC && acks->magic != 0) || acks->producer >= WORKER_PRODUCERS_MAX) {

@@ -148,6 +148,21 @@ static void export_says_what_is_damaged_and_copies_what_is_before_it(void **stat
     assert_int_equal(RUN(mr_cmd_log, "", "verify", to), MR_CLI_DONE);
 }
 
+static void export_stops_where_a_segment_is_missing(void **state)
+{
+    char to[160], path[256], name[MR_SEGMENT_NAME_BYTES_MAX];
+
+    mr_segment_name(name, IMAGE_BASE_OFFSET + 20, "log"); /* the first ends at + 15 */
+    snprintf(path, sizeof path, "%s/%s", partition, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fclose(file);
+    snprintf(to, sizeof to, "%s/copy", folder);
+    assert_int_equal(RUN(mr_cmd_log, "", "export", partition, to), MR_CLI_FAILED);
+    says("offset 1020: the segment before it ends at another offset");
+    says("segments=1 records=15");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +172,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(dump_prints_a_line_a_batch, make_log, command_folder_remove),
         cmocka_unit_test_setup_teardown(export_cuts_the_tail_and_leaves_what_is_ours, make_log, command_folder_remove),
         cmocka_unit_test_setup_teardown(export_says_what_is_damaged_and_copies_what_is_before_it, make_log, command_folder_remove),
+        cmocka_unit_test_setup_teardown(export_stops_where_a_segment_is_missing, make_log, command_folder_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
