@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "drivers/coord/coord.h"
+#include "drivers/coord/tree.h"
 
 #include <string.h>
 
@@ -21,4 +21,14 @@ bool mr_coord_path_is_valid(const char *path)
             return true;
         step += bytes + 1;
     }
+}
+
+void mr_coord_path_parent(const char *path, char parent[MR_COORD_PATH_MAX + 1])
+{
+    size_t bytes = (size_t)(strrchr(path, '/') - path);
+
+    memcpy(parent, path, bytes);
+    parent[bytes] = '\0';
+    if (bytes == 0)
+        memcpy(parent, "/", 2);
 }

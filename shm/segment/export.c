@@ -40,7 +40,8 @@ static int write_all(int fd, const uint8_t *bytes, size_t count)
 
 #define WHOLE UINT64_MAX
 
-/* The first `bytes` bytes, or the WHOLE of a small file, which may have been replaced since it was listed. @return 0; -errno with a message; -ENOENT: the file has gone meanwhile, retention took it */
+/* The first `bytes` bytes, or the WHOLE of a small file, which may have been replaced since it was listed.
+ * @return 0; -errno with a message; -ENOENT: the file has gone meanwhile, retention took it */
 static int copy_file(struct export *x, const char *from, const char *name, uint64_t bytes)
 {
     char to[PATH_MAX];
