@@ -12,6 +12,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.environ.get("MR_BUILD", os.path.join(ROOT, "build"))
 MILLRACE = os.path.join(BUILD, "control/cli/millrace")
 MILLRACED = os.path.join(BUILD, "dataplane/millraced")
+CONTROL = os.path.join(BUILD, "control/daemon/millrace-control")
 POOL = "/proc/sys/vm/nr_hugepages"
 PAGE_BYTES = 2 << 20
 
@@ -67,10 +68,11 @@ class Node:
         self.socket = os.path.join(self.folder, "node.sock")
         self.data = os.path.join(self.folder, "data")
         self.log = open(os.path.join(self.folder, "log"), "w+")
-        command = [MILLRACED, "--data", self.data, "--set", "millrace.socket=" + self.socket]
+        arguments = ["--data", self.data, "--set", "millrace.socket=" + self.socket]
         for one in sets:
-            command += ["--set", one]
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, preexec_fn=before_all(priority))
+            arguments += ["--set", one]
+        self.process = subprocess.Popen([MILLRACED] + arguments, stdout=self.log, stderr=self.log, preexec_fn=before_all(priority))
+        self.control = subprocess.Popen([CONTROL] + arguments, stdout=self.log, stderr=self.log, preexec_fn=before_all(priority))
         deadline = time.time() + 20
         while not os.path.exists(self.socket):
             if self.process.poll() is not None or time.time() > deadline:
@@ -85,9 +87,13 @@ class Node:
             return log.read()
 
     def cpu_seconds(self):
-        with open("/proc/%d/stat" % self.process.pid) as stat:
-            fields = stat.read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Of both its processes."""
+        ticks = 0
+        for pid in (self.process.pid, self.control.pid):
+            with open("/proc/%d/stat" % pid) as stat:
+                fields = stat.read().rsplit(")", 1)[1].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def stop(self):
         """A clean stop. @return its exit status"""
@@ -99,6 +105,8 @@ class Node:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        self.control.kill()
+        self.control.wait()
         return self.process.returncode
 
     def verify(self):

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* millrace up: check the configuration, say where the data lies, and keep millraced running. */
+/* millrace up: check the configuration, say where the data lies, and keep millraced and millrace-control running. */
 #include "control/cli/commands.h"
 
 #include "control/supervise/supervise.h"
@@ -102,8 +102,8 @@ int mr_cmd_up(const struct mr_cli_command *command, int argc, char **argv)
         {"log-format", 0, MR_CLI_TEXT, "text|json", &log_format, "how log lines on stderr look"},
     };
     struct millrace_error err = {0};
-    char program[PATH_MAX];
-    const char *child[2 * MR_CLI_TEXTS_MAX + 8];
+    char data_plane[PATH_MAX], control[PATH_MAX];
+    const char *child[2 * MR_CLI_TEXTS_MAX + 8], *control_child[MR_COUNT_OF(child)];
     int count = 0, asked;
 
     int rc = mr_cli_parse(command, options, MR_COUNT_OF(options), argc, argv, &words, 0, 0);
@@ -124,11 +124,11 @@ int mr_cmd_up(const struct mr_cli_command *command, int argc, char **argv)
     if (mr_node_config_load(&node, &origin, config, sets.text, sets.count, &err) != 0)
         return mr_cli_fail("cannot start: %s", err.text);
     mr_logging_set_level(node.logging_level);
-    if (mr_supervise_find("millraced", program, &err) != 0)
+    if (mr_supervise_find("millraced", data_plane, &err) != 0 || mr_supervise_find("millrace-control", control, &err) != 0)
         return mr_cli_fail("cannot start: %s", err.text);
     say_where(&node);
 
-    child[count++] = program;
+    child[count++] = data_plane;
     if (config != NULL) {
         child[count++] = "--config";
         child[count++] = config;
@@ -142,7 +142,10 @@ int mr_cmd_up(const struct mr_cli_command *command, int argc, char **argv)
         child[count++] = "json";
     }
     child[count] = NULL;
-    rc = mr_supervise_run("millraced", child, &asked, &err);
+    memcpy(control_child, child, sizeof child);
+    control_child[0] = control;
+    const struct mr_supervise_program programs[] = {{"millraced", child}, {"millrace-control", control_child}};
+    rc = mr_supervise_run(programs, MR_COUNT_OF(programs), &asked, &err);
     if (rc < 0)
         return mr_cli_fail("%s", err.text);
     if (asked != 0)

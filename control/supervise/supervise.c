@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "control/supervise/supervise.h"
 
+#include "shm/base/assert.h"
 #include "shm/base/logging.h"
 
 #include <errno.h>
@@ -16,8 +17,12 @@
 #include <unistd.h>
 
 struct child {
+    const struct mr_supervise_program *program;
     pid_t pid; /* 0: none */
-    uint64_t start_ms;
+    uint64_t start_ms, restart_ms; /* began; begins again */
+    uint32_t young_deaths;
+    bool died_once;
+    int status; /* of the last death, as a shell would see it */
 };
 
 static uint64_t now_ms(void)
@@ -42,7 +47,7 @@ uint32_t mr_supervise_pause_ms(uint32_t young_deaths)
 int mr_supervise_find(const char *program, char path[PATH_MAX], struct millrace_error *err)
 {
     /* Installed: bin/millrace beside bin/ or libexec/millrace/. Built: build/control/cli/millrace and build/dataplane/. */
-    static const char *const places[] = {"%s/%s", "%s/../libexec/millrace/%s", "%s/../../dataplane/%s", "%s/../dataplane/%s"};
+    static const char *const places[] = {"%s/%s", "%s/../libexec/millrace/%s", "%s/../../dataplane/%s", "%s/../dataplane/%s", "%s/../daemon/%s"};
     char self[PATH_MAX], candidate[PATH_MAX * 2];
 
     ssize_t bytes = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -79,8 +84,9 @@ static void become(const char *const argv[], pid_t supervisor)
     _exit(127);
 }
 
-static int start(struct child *child, const char *const argv[], struct millrace_error *err)
+static int start(struct child *child, struct millrace_error *err)
 {
+    const char *const *argv = child->program->argv;
     pid_t supervisor = getpid();
 
     child->start_ms = now_ms();
@@ -105,15 +111,15 @@ static int next_signal(int signals, int wait_ms)
     return (int)info.ssi_signo;
 }
 
-/* @return whether it is over; *status as a shell would see it. */
-static bool reap(struct child *child, int *status)
+/* @return whether it is over now */
+static bool reap(struct child *child)
 {
     int raw;
 
     if (child->pid == 0 || waitpid(child->pid, &raw, WNOHANG) != child->pid)
         return false;
     child->pid = 0;
-    *status = WIFSIGNALED(raw) ? 128 + WTERMSIG(raw) : WEXITSTATUS(raw);
+    child->status = WIFSIGNALED(raw) ? 128 + WTERMSIG(raw) : WEXITSTATUS(raw);
     return true;
 }
 
@@ -132,31 +138,68 @@ static void say_death(const char *name, int status, uint64_t lived_ms, uint32_t 
     mr_say_warn("%s %s after %llu.%03llu s: %s", name, how, (unsigned long long)(lived_ms / 1000), (unsigned long long)(lived_ms % 1000), when);
 }
 
-/* After a request to stop: give the child its clean stop, and no more than one. */
-static int stop(struct child *child, int signals, int *status)
+/* Give each its clean stop, and no more than one; the first before the others, which it may need. */
+static void stop(struct child *children, uint32_t count, int signals)
 {
-    if (child->pid == 0)
-        return 0;
-    kill(child->pid, SIGTERM);
-    while (!reap(child, status)) {
-        int number = next_signal(signals, 1000);
-        if (number == SIGINT || number == SIGTERM) {
-            mr_say_warn("asked twice: killing at once; what was acked is safe");
-            kill(child->pid, SIGKILL);
+    bool kills = false;
+    for (uint32_t i = 0; i < count; i++) {
+        if (children[i].pid != 0)
+            kill(children[i].pid, kills ? SIGKILL : SIGTERM);
+        while (children[i].pid != 0 && !reap(&children[i])) {
+            int number = next_signal(signals, 1000);
+            if (number != SIGINT && number != SIGTERM)
+                continue;
+            if (!kills)
+                mr_say_warn("asked twice: killing at once; what was acked is safe");
+            kills = true;
+            kill(children[i].pid, SIGKILL);
         }
+    }
+}
+
+/* It died: by itself, for nobody asked us to stop. @return 0: it starts again, when its time has come; 1: all is to end; -errno with a message */
+static int buried(struct child *child, bool is_first, struct millrace_error *err)
+{
+    uint64_t lived_ms = now_ms() - child->start_ms;
+    if (child->status == 127)
+        return mr_err(err, ENOEXEC, "cannot run '%s'", child->program->argv[0]);
+    if ((child->status == 0 && is_first) || (!child->died_once && child->status != 0 && child->status < 127)) /* I4, I3 */
+        return 1;
+    child->died_once = true;
+    child->young_deaths = lived_ms < MR_SUPERVISE_YOUNG_MS ? child->young_deaths + 1 : 0;
+    uint32_t pause_ms = mr_supervise_pause_ms(child->young_deaths);
+    say_death(child->program->name, child->status, lived_ms, pause_ms);
+    child->restart_ms = now_ms() + pause_ms;
+    return 0;
+}
+
+/* Start those whose time has come. @param wait_ms set to when the next one's comes; -1: none waits */
+static int start_due(struct child *children, uint32_t count, int *wait_ms, struct millrace_error *err)
+{
+    *wait_ms = -1;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t now = now_ms();
+        if (children[i].pid != 0)
+            continue;
+        int rc = children[i].restart_ms <= now ? start(&children[i], err) : 0;
+        if (rc != 0)
+            return rc;
+        if (children[i].pid == 0 && (*wait_ms < 0 || children[i].restart_ms - now < (uint64_t)*wait_ms))
+            *wait_ms = (int)(children[i].restart_ms - now);
     }
     return 0;
 }
 
-int mr_supervise_run(const char *name, const char *const argv[], int *asked, struct millrace_error *err)
+int mr_supervise_run(const struct mr_supervise_program *programs, uint32_t count, int *asked, struct millrace_error *err)
 {
-    struct child child = {0};
-    uint32_t young_deaths = 0;
-    bool first = true;
-    int status = 0;
+    struct child children[MR_SUPERVISE_MAX] = {0};
+    int rc = 0, status = -1;
     sigset_t mask;
 
     *asked = 0;
+    mr_assert(count >= 1 && count <= MR_SUPERVISE_MAX);
+    for (uint32_t i = 0; i < count; i++)
+        children[i].program = &programs[i];
     sigemptyset(&mask);
     sigaddset(&mask, SIGINT);
     sigaddset(&mask, SIGTERM);
@@ -166,35 +209,21 @@ int mr_supervise_run(const char *name, const char *const argv[], int *asked, str
     if (signals < 0)
         return mr_err(err, errno, "signalfd: %s", strerror(errno));
 
-    int rc = start(&child, argv, err);
-    while (rc == 0) {
-        int number = next_signal(signals, -1);
-        if (number == SIGINT || number == SIGTERM) {
+    while (rc == 0 && *asked == 0) {
+        int wait_ms;
+        rc = start_due(children, count, &wait_ms, err);
+        int number = rc == 0 ? next_signal(signals, wait_ms) : 0;
+        if (number == SIGINT || number == SIGTERM)
             *asked = number;
-            rc = stop(&child, signals, &status);
-            break;
+        for (uint32_t i = 0; i < count && rc == 0 && *asked == 0; i++) {
+            if (!reap(&children[i]))
+                continue;
+            rc = buried(&children[i], i == 0, err);
+            if (rc == 1)
+                status = children[i].status;
         }
-        if (!reap(&child, &status))
-            continue;
-        uint64_t lived_ms = now_ms() - child.start_ms;
-        if (status == 0 || (first && status < 127))
-            break; /* it was told to end by someone else, or I3 */
-        if (status == 127) {
-            rc = mr_err(err, ENOEXEC, "cannot run '%s'", argv[0]);
-            break;
-        }
-        first = false;
-        young_deaths = lived_ms < MR_SUPERVISE_YOUNG_MS ? young_deaths + 1 : 0;
-        uint32_t pause_ms = mr_supervise_pause_ms(young_deaths);
-        say_death(name, status, lived_ms, pause_ms);
-        for (uint64_t until_ms = now_ms() + pause_ms; *asked == 0 && now_ms() < until_ms;) {
-            number = next_signal(signals, (int)(until_ms - now_ms()));
-            *asked = number == SIGINT || number == SIGTERM ? number : 0;
-        }
-        if (*asked != 0)
-            break;
-        rc = start(&child, argv, err);
     }
+    stop(children, count, signals);
     close(signals);
-    return rc != 0 ? rc : status;
+    return rc < 0 ? rc : status >= 0 ? status : children[0].status;
 }

@@ -5,6 +5,7 @@
 #define MR_DATAPLANE_CONFIG_H
 
 #include "millrace/millrace.h"
+#include "shm/abi/abi.h"
 #include "shm/base/config.h"
 
 #define MR_CONFIG_EMBEDDED_RETENTION "1GiB" /* a partition, when no --config says otherwise: a laptop's disk must not fill up */
@@ -62,6 +63,24 @@ int mr_node_config_load(struct mr_node_config *node, struct mr_config *origin, c
  * @return 0; -EINVAL with a message; `topic` is then as it was.
  */
 int mr_topic_config_set(struct mr_topic_config *topic, const char *name, const char *text, struct millrace_error *err) MR_MUST_USE;
+
+/** Kafka's rule for topic names. @return 0; -EINVAL with a message */
+int mr_topic_name_check(const char *name, struct millrace_error *err) MR_MUST_USE;
+
+/**
+ * What a topic has by its own lines over the node's values.
+ * @param topic set only when all is well
+ * @param lines "key=value", ends of lines between them
+ * @return 0; -EINVAL with a message that names the key
+ */
+int mr_topic_config_parse(struct mr_topic_config *topic, const struct mr_node_config *node, const char *lines, struct millrace_error *err) MR_MUST_USE;
+
+/**
+ * A topic's own lines after a change. The values are not looked at.
+ * @param changes lines "key=value"; "key" alone: it has none of its own any more
+ * @return 0; -EINVAL with a message: too long, or a key to forget that it has not
+ */
+int mr_topic_config_merge(const char *lines, const char *changes, char merged[MR_TOPIC_CONFIG_BYTES], struct millrace_error *err) MR_MUST_USE;
 
 /** What must fit together once all overrides are in. @return 0; -EINVAL with a message that names both keys. */
 int mr_topic_config_check(const struct mr_topic_config *topic, const struct mr_node_config *node, struct millrace_error *err) MR_MUST_USE;

@@ -94,7 +94,8 @@ static void take_reply(struct mr_door *door, const struct mr_reactor_reply *repl
 {
     switch (reply->kind) {
     case MR_REACTOR_ADD_TOPIC:
-        door_topic_added(door, reply);
+    case MR_REACTOR_CONFIGURE_TOPIC:
+        door_topic_changed(door, reply);
         break;
     case MR_REACTOR_SET_HANDLES:
         door_handles_set(reply->context, reply->handles);
@@ -180,7 +181,7 @@ static bool round_once(struct mr_door *door, int signal_fd, int timeout_ms)
     bool signalled = false;
 
     mr_bell_sleep(door->options.bell);
-    if (take_mail(door))
+    if (take_mail(door) || door->has_table_left)
         timeout_ms = 0;
     if (door->retry && timeout_ms > RETRY_MS)
         timeout_ms = RETRY_MS;
@@ -202,6 +203,7 @@ static bool round_once(struct mr_door *door, int signal_fd, int timeout_ms)
         door_listen(door, true);
     if (door->retry)
         door_retry(door);
+    door->has_table_left = door_control_read(door);
     if (door->lingering_count > 0)
         door_look_at_lingering(door, now_ms());
     door_sweep(door);

@@ -6,6 +6,8 @@
 
 #include "dataplane/door/door.h"
 #include "dataplane/door/guard.h"
+#include "shm/abi/control.h"
+#include "shm/desired/desired.h"
 #include "shm/abi/message.h"
 
 #define MR_SESSION_PRODUCERS_MAX 256u
@@ -28,7 +30,7 @@ enum mr_request_kind {
     MR_REQUEST_CONSUMER,
     MR_REQUEST_SEGMENT,
     MR_REQUEST_CLOSE, /* of a consumer: its reactors let go of its readers */
-    MR_REQUEST_TOPIC,
+    MR_REQUEST_TOPIC, /* the control process's answer */
     MR_REQUEST_NUMBERS, /* an open that waits for handles of what was closed before */
 };
 
@@ -79,7 +81,7 @@ struct door_user {
 struct mr_session {
     struct mr_session *next;
     struct mr_door *door;
-    struct door_user *user;
+    struct door_user *user; /* NULL: the control process, or perhaps (`unknown_count`) */
     enum mr_session_state state;
     uint64_t id;
     int socket, pidfd, doorbell;
@@ -100,6 +102,7 @@ struct mr_session {
     struct mr_session_consumer consumers[MR_SESSION_CONSUMERS_MAX];
     struct door_unsent *unsent;   /* outgoing.c: what waits for room in its socket */
     struct mr_subscriber *missed; /* those whose extents did */
+    bool is_control;              /* the control process's own; it has no producers, consumers or requests */
     bool retries;                 /* it does so although no event will tell */
     bool lingers;             /* closed, but its process lives and may still read: its pins count */
     uint32_t mail;            /* messages sent, for the rings' word of that name */
@@ -107,6 +110,7 @@ struct mr_session {
     /* the request in progress */
     enum mr_request_kind request_kind;
     uint64_t request;
+    uint64_t ticket; /* TOPIC: what the control process knows it by */
     uint32_t maps_awaited, sets_awaited;
     bool set_failed;
     uint32_t opening; /* producer or consumer number */
@@ -121,6 +125,23 @@ struct mr_session {
     } later; /* MR_REQUEST_NUMBERS */
 };
 
+/** What the reactors are carrying out of the control process's table; at start, the topics that were found. */
+struct door_change {
+    uint32_t awaited;       /* replies; 0: nothing is under way */
+    uint32_t kind;          /* enum mr_reactor_message_kind */
+    struct mr_topic *topic; /* NULL: found at start */
+    uint64_t number;        /* of the entry */
+    int32_t result;
+    struct mr_topic_config config; /* CONFIGURE_TOPIC: what it will be */
+};
+
+struct door_control {
+    struct mr_session *session; /* NULL: it is not there */
+    struct mr_desired_reader table;
+    uint64_t next_ticket;
+    bool wants_ids; /* it was asked for them */
+};
+
 struct mr_door {
     struct mr_door_options options;
     char socket_path[108];
@@ -128,6 +149,7 @@ struct mr_door {
     struct mr_session *sessions;
     struct door_user *users;
     uint32_t session_count;
+    uint32_t unknown_count; /* sessions beyond a quota that may turn out to be the control process */
     uint32_t fd_count, fd_max; /* descriptors that sessions hold here; the log must always find some */
     bool retry; /* some session's `retries` is set: try again soon */
     uint32_t lingering_count;
@@ -137,10 +159,9 @@ struct mr_door {
     uint64_t next_session_id;
     bool no_membarrier;
     uint32_t stops_awaited;
-    struct mr_topic *creating; /* a topic that reactors are taking up */
-    uint32_t creating_awaited;
-    int32_t creating_result;
-    struct mr_session *creator;
+    struct door_change change;
+    struct door_control control;
+    bool has_table_left; /* entries that others came before */
     bool stopping;
     uint32_t secured_awaited;
 };
@@ -219,9 +240,23 @@ void door_extent_notice(struct mr_door *door, const struct mr_steward_notice *no
 void door_find_segment(struct mr_session *session, const struct mr_message_segment *message);
 void door_segment_found(struct mr_session *session, const struct mr_reactor_reply *reply);
 
+/* control.c */
+void door_control_hello(struct mr_session *session, const struct mr_control_hello *message);
+void door_control_message(struct mr_session *session, const struct mr_message_header *header, const int *fds, uint32_t fd_count);
+/** Its session is closed: what was asked of it is answered EAGAIN. */
+void door_control_lost(struct mr_door *door);
+void door_control_ask(struct mr_session *session, const struct mr_message_topic_change *change);
+void door_control_want_ids(struct mr_door *door);
+/** Carry out what is new in its table. @return true: there may be more, but others come first */
+bool door_control_read(struct mr_door *door);
+void door_control_tell(struct mr_door *door, uint64_t number, int rc, const char *text);
+
 /* topics.c */
-void door_topic_create(struct mr_session *session, const struct mr_message_topic_create *message);
-void door_topic_added(struct mr_door *door, const struct mr_reactor_reply *reply);
+/** Carry out what the table says of a topic.
+ * @return 0: done, or it was so already; 1: the reactors are at it, door_control_tell() follows; -errno with a message */
+int door_topic_apply(struct mr_door *door, const struct mr_desired *desired, struct millrace_error *err);
+void door_topic_changed(struct mr_door *door, const struct mr_reactor_reply *reply);
+int door_topics_memfd(struct mr_door *door, int *fd, uint64_t *bytes);
 void door_topic_list(struct mr_session *session, const struct mr_message_topic_list *message);
 
 #endif

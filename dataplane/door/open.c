@@ -27,7 +27,7 @@ static struct mr_topic *find_topic(struct mr_session *session, const char *name_
         door_send_error(session, request, ENOMEM, text);
         return NULL;
     }
-    if (topic == NULL || topic == session->door->creating) {
+    if (topic == NULL || (topic == session->door->change.topic && session->door->change.kind == MR_REACTOR_ADD_TOPIC)) {
         snprintf(text, sizeof text, "no topic '%s': millrace topic create %s", name, name);
         door_send_error(session, request, ENOENT, text);
         return NULL;
@@ -216,9 +216,10 @@ void door_open_producer(struct mr_session *session, const struct mr_message_open
         producer_id = message->producer_id;
         epoch = (int16_t)message->producer_epoch;
     } else if (message->idempotent) {
-        producer_id = mr_producer_ids_next(door->options.producer_ids, &err);
+        producer_id = mr_producer_ids_next(door->options.producer_ids);
+        door_control_want_ids(door);
         if (producer_id < 0) {
-            door_send_error(session, request, (int)producer_id, err.text);
+            door_send_error(session, request, EAGAIN, "no producer ids are left, and millrace-control, which gives them, is restarting: try again");
             return;
         }
         epoch = 0;

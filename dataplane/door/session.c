@@ -19,6 +19,7 @@
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
 #endif
+#define UNKNOWN_MAX 16u
 #define SESSION_FDS 4u /* socket, pidfd, wake, doorbell */
 
 void door_send_error(struct mr_session *session, uint64_t request, int code, const char *text)
@@ -76,9 +77,10 @@ static void destroy(struct mr_session *session)
     if (session->doorbell >= 0)
         close(session->doorbell);
     door->fd_count -= SESSION_FDS;
-    session->user->sessions--;
-    if (door->creator == session)
-        door->creator = NULL;
+    if (session->user != NULL)
+        session->user->sessions--;
+    else if (!session->is_control)
+        door->unknown_count--;
     free(session);
 }
 
@@ -93,6 +95,12 @@ static void turn_away(struct mr_door *door, int fd, const struct ucred *who, con
     door->fd_count -= SESSION_FDS;
     if (door_quota_is_news(door, who->uid))
         mr_say_warn("pid %d was turned away: %s", (int)who->pid, err->text);
+}
+
+/* Quotas must not keep the control process out: who may be it is asked what it is before it is turned away. */
+static bool may_be_control(const struct mr_door *door, const struct ucred *who)
+{
+    return door->control.session == NULL && (who->uid == geteuid() || who->uid == 0) && door->unknown_count < UNKNOWN_MAX;
 }
 
 /* @return a descriptor of the process that attached; -1: none is to be had */
@@ -127,19 +135,21 @@ void door_accept(struct mr_door *door)
         return;
     }
     struct door_user *user = door_quota_attach(door, credentials.uid, &err);
-    if (user == NULL) {
+    if (user == NULL && !may_be_control(door, &credentials)) {
         turn_away(door, fd, &credentials, &err);
         return;
     }
     struct mr_session *session = calloc(1, sizeof *session);
     if (session == NULL) {
-        user->sessions--;
+        if (user != NULL)
+            user->sessions--;
         door->fd_count -= SESSION_FDS;
         close(fd);
         return;
     }
     session->door = door;
     session->user = user;
+    door->unknown_count += user == NULL;
     session->socket = fd;
     session->pid = credentials.pid;
     session->uid = credentials.uid;
@@ -183,6 +193,16 @@ static void hello(struct mr_session *session, const struct mr_message_hello *mes
         door_session_poison(session, MR_POISON_MESSAGE);
         return;
     }
+    if (session->user == NULL) {
+        struct millrace_error err;
+        session->user = door_quota_attach(door, session->uid, &err);
+        if (session->user == NULL) {
+            door_send_error(session, message->header.request, err.code, err.text);
+            door_session_close(session, NULL);
+            return;
+        }
+        door->unknown_count--;
+    }
     if (message->abi_version != MR_ABI_VERSION) {
         char text[200];
         snprintf(text, sizeof text, "this program's libmillrace speaks ABI %u, the broker ABI %u: link it against the broker's version",
@@ -203,14 +223,18 @@ static void hello(struct mr_session *session, const struct mr_message_hello *mes
     mr_say_debug("session %llu: pid %d uid %d (%s) attached", (unsigned long long)session->id, (int)session->pid, (int)session->uid, session->client);
 }
 
-static void dispatch(struct mr_session *session, const struct mr_message_header *header)
+static void dispatch(struct mr_session *session, const struct mr_message_header *header, const int *fds, uint32_t fd_count)
 {
+    if (session->is_control) {
+        door_control_message(session, header, fds, fd_count);
+        return;
+    }
     /* RING_MAPPED answers us; everything else is a request, one at a time (I3). */
     if (header->type != MR_MESSAGE_RING_MAPPED && session->request_kind != MR_REQUEST_NONE) {
         door_session_poison(session, MR_POISON_MESSAGE);
         return;
     }
-    if (header->type != MR_MESSAGE_HELLO && session->state == MR_SESSION_GREETING) {
+    if (header->type != MR_MESSAGE_HELLO && header->type != MR_CONTROL_HELLO && session->state == MR_SESSION_GREETING) {
         door_session_poison(session, MR_POISON_MESSAGE);
         return;
     }
@@ -219,6 +243,12 @@ static void dispatch(struct mr_session *session, const struct mr_message_header 
     case MR_MESSAGE_HELLO:
         if (has_size(session, header, sizeof(struct mr_message_hello)))
             hello(session, message);
+        break;
+    case MR_CONTROL_HELLO:
+        if (session->state != MR_SESSION_GREETING)
+            door_session_poison(session, MR_POISON_MESSAGE);
+        else if (has_size(session, header, sizeof(struct mr_control_hello)))
+            door_control_hello(session, message);
         break;
     case MR_MESSAGE_OPEN_PRODUCER:
         if (has_size(session, header, sizeof(struct mr_message_open_producer)))
@@ -241,8 +271,11 @@ static void dispatch(struct mr_session *session, const struct mr_message_header 
             door_find_segment(session, message);
         break;
     case MR_MESSAGE_TOPIC_CREATE:
-        if (has_size(session, header, sizeof(struct mr_message_topic_create)))
-            door_topic_create(session, message);
+    case MR_MESSAGE_TOPIC_ALTER:
+    case MR_MESSAGE_TOPIC_PARTITIONS:
+    case MR_MESSAGE_TOPIC_DELETE:
+        if (has_size(session, header, sizeof(struct mr_message_topic_change)))
+            door_control_ask(session, message);
         break;
     case MR_MESSAGE_TOPIC_LIST:
         if (has_size(session, header, sizeof(struct mr_message_topic_list)))
@@ -261,8 +294,8 @@ static void dispatch(struct mr_session *session, const struct mr_message_header 
     }
 }
 
-/* The socket or the pidfd of a session has news. Descriptors that a client sends are closed unseen (I2). What it asks while it does not read our
- * answers waits in the socket. */
+/* The socket or the pidfd of a session has news. Descriptors that a client sends are closed unseen (I2); only the control process's are looked at.
+ * What it asks while it does not read our answers waits in the socket. */
 void door_session_event(struct mr_session *session, bool has_room)
 {
     alignas(8) uint8_t message[MR_MESSAGE_BYTES_MAX];
@@ -273,6 +306,8 @@ void door_session_event(struct mr_session *session, bool has_room)
         int fds[MR_MESSAGE_FDS_MAX];
         uint32_t fd_count = 0;
         int rc = mr_session_receive(session->socket, message, sizeof message, fds, &fd_count);
+        if (rc >= 0)
+            dispatch(session, (const struct mr_message_header *)(const void *)message, fds, fd_count);
         for (uint32_t f = 0; f < fd_count; f++)
             close(fds[f]);
         if (rc == -EAGAIN)
@@ -285,7 +320,6 @@ void door_session_event(struct mr_session *session, bool has_room)
             door_session_close(session, NULL);
             return;
         }
-        dispatch(session, (const struct mr_message_header *)(const void *)message);
     }
     /* This event would come again for ever. */
     if ((session->state != MR_SESSION_CLOSING || session->lingers) && door_process_ended(session)) {
@@ -332,6 +366,8 @@ void door_session_close(struct mr_session *session, const char *why)
             door_unlist_all(&session->consumers[c]);
         else if (session->consumers[c].open)
             session->replies_awaited += door_unsubscribe_all(session, &session->consumers[c]);
+    if (session == door->control.session)
+        door_control_lost(door);
     door_session_settle(session);
 }
 

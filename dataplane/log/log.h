@@ -278,8 +278,8 @@ int mr_partition_find_segment(const struct mr_partition *partition, uint64_t off
 /** Delete-records: offsets below go, durably, before EVENT... ADVANCED tells that log_start in the head has moved. @return 0; -ERANGE */
 int mr_partition_trim(struct mr_partition *partition, uint64_t before_offset);
 
-/** Change what may change while it runs. */
-void mr_partition_configure(struct mr_partition *partition, uint64_t segment_bytes, uint64_t retention_bytes);
+/** Change what may change while it runs; in units and with bounds as in mr_log_partition_options. A batch that is open stays as it was begun. */
+void mr_partition_configure(struct mr_partition *partition, uint64_t segment_bytes, uint64_t retention_bytes, uint32_t batch_bytes_max);
 
 /**
  * The time for what is appended from now on, once a pass: flush_ns and idleness count from it. Without it appends are as old as the last step,

@@ -261,8 +261,9 @@ void mr_log_started(struct mr_partition *p, uint64_t log_start)
     memmove(p->segment, p->segment + count, p->segment_count * sizeof(struct log_segment *));
 }
 
-void mr_partition_configure(struct mr_partition *p, uint64_t segment_bytes, uint64_t retention_bytes)
+void mr_partition_configure(struct mr_partition *p, uint64_t segment_bytes, uint64_t retention_bytes, uint32_t batch_bytes_max)
 {
+    p->batch_bytes_max = batch_bytes_max;
     p->segment_bytes = mr_min_u64(segment_bytes, MR_LOG_SEGMENT_BYTES_MAX);
     p->retention_bytes = retention_bytes;
     if (log_has_tail(p) && !p->writer_open)

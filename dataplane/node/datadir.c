@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,15 +17,6 @@
 #include "shm/base/logging.h"
 
 #define LOCK_WAIT_MS 5000
-
-int mr_uuid_random(struct mr_uuid *id)
-{
-    if (getrandom(id->bytes, sizeof id->bytes, 0) != (ssize_t)sizeof id->bytes)
-        return -EIO;
-    id->bytes[6] = (uint8_t)((id->bytes[6] & 0x0f) | 0x40);
-    id->bytes[8] = (uint8_t)((id->bytes[8] & 0x3f) | 0x80);
-    return 0;
-}
 
 static void join(const struct mr_datadir *directory, const char *name, char *path, size_t path_bytes)
 {

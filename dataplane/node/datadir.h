@@ -49,7 +49,4 @@ int mr_datadir_replace(const struct mr_datadir *directory, const char *name, con
 /** Read a small file whole; terminated. @param data to free(). @return bytes; -ENOENT; -EIO; -ENOMEM */
 int64_t mr_datadir_read(const struct mr_datadir *directory, const char *name, char **data, struct millrace_error *err);
 
-/** 16 random bytes, as a version-4 UUID. */
-int mr_uuid_random(struct mr_uuid *id) MR_MUST_USE;
-
 #endif

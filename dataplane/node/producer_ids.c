@@ -34,8 +34,8 @@ int mr_producer_ids_open(struct mr_producer_ids *ids, const struct mr_datadir *d
     if (bytes == -ENOENT)
         return 0;
     char *end = NULL;
-    ids->next = ids->block_end = bytes > 0 ? strtoll(text, &end, 10) : -1;
-    bool sane = bytes > 0 && end != text && *end == '\n' && ids->next >= 0;
+    ids->floor = bytes > 0 ? strtoll(text, &end, 10) : -1;
+    bool sane = bytes > 0 && end != text && *end == '\n' && ids->floor >= 0;
     free(text);
     if (!sane)
         return mr_err(err, EINVAL, "'%s/producer-ids' is damaged: write into it a number larger than any producer id in the logs "
@@ -43,17 +43,35 @@ int mr_producer_ids_open(struct mr_producer_ids *ids, const struct mr_datadir *d
     return 0;
 }
 
-int64_t mr_producer_ids_next(struct mr_producer_ids *ids, struct millrace_error *err)
+int mr_producer_ids_add(struct mr_producer_ids *ids, int64_t first, int64_t end, struct millrace_error *err)
 {
-    if (ids->next == ids->block_end) {
-        char text[32];
-        int used = snprintf(text, sizeof text, "%lld\n", (long long)ids->next + MR_PRODUCER_ID_BLOCK);
-        int rc = mr_datadir_replace(ids->directory, "producer-ids", text, (size_t)used, 0600, err);
-        if (rc != 0)
-            return rc;
-        ids->block_end = ids->next + MR_PRODUCER_ID_BLOCK;
+    char text[32];
+    if (first < ids->floor || end <= first)
+        return mr_err(err, EINVAL, "producer ids %lld to %lld: all below %lld may have been given out", (long long)first, (long long)end - 1,
+                      (long long)ids->floor);
+    int used = snprintf(text, sizeof text, "%lld\n", (long long)end);
+    int rc = mr_datadir_replace(ids->directory, "producer-ids", text, (size_t)used, 0600, err);
+    if (rc != 0)
+        return rc;
+    ids->floor = end;
+    ids->spare_first = first; /* nobody asks for more while there is a spare block */
+    ids->spare_end = end;
+    return 0;
+}
+
+int64_t mr_producer_ids_next(struct mr_producer_ids *ids)
+{
+    if (ids->next == ids->end) {
+        ids->next = ids->spare_first;
+        ids->end = ids->spare_end;
+        ids->spare_first = ids->spare_end = 0;
     }
-    return ids->next++;
+    return ids->next < ids->end ? ids->next++ : -EAGAIN;
+}
+
+bool mr_producer_ids_wants(const struct mr_producer_ids *ids)
+{
+    return ids->spare_first == ids->spare_end;
 }
 
 void mr_producer_token(const struct mr_producer_ids *ids, int64_t producer_id, int32_t epoch, uint32_t uid, uint8_t token[MR_TOKEN_BYTES])

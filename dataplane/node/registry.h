@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The topics of this node: in memory, and in topics.json of the home directory, replaced whole at each change. The control process
- * takes this over when it comes; the format is versioned so that it can. */
+/* The topics of this node: in memory, and in topics.json of the home directory, replaced whole at each change. What the control
+ * process wants changed comes here (door/control.c); the file is what a start goes by, whether there is a control process or not. */
 #ifndef MR_DATAPLANE_NODE_REGISTRY_H
 #define MR_DATAPLANE_NODE_REGISTRY_H
 
 #include "dataplane/node/datadir.h"
 #include "dataplane/node/topic.h"
+#include "shm/desired/desired.h"
 
 struct mr_registry {
     struct mr_topic *topics; /* newest first */
@@ -19,14 +20,18 @@ int mr_registry_open(struct mr_registry *registry, const struct mr_datadir *home
                      struct millrace_error *err) MR_MUST_USE;
 
 struct mr_topic *mr_registry_find(const struct mr_registry *registry, const char *name);
+struct mr_topic *mr_registry_find_id(const struct mr_registry *registry, const struct mr_uuid *id);
 
 /**
  * Make a topic, durably, with its partition directories. Not yet with memory, nor known to reactors.
- * @param config_text lines key=value
  * @return 0; -EEXIST, -EINVAL, -ENOSPC, -EIO with a message
  */
 int mr_registry_create(struct mr_registry *registry, const struct mr_datadir *home, const struct mr_node_config *config, uint32_t reactor_count,
-                       const char *name, uint32_t partition_count, const char *config_text, struct mr_topic **topic, struct millrace_error *err) MR_MUST_USE;
+                       const struct mr_desired *desired, struct mr_topic **topic, struct millrace_error *err) MR_MUST_USE;
+
+/** A topic's own lines are others from now on, durably; its values are not touched. @return 0; -ENOMEM, -ENOSPC, -EIO with a message: all is as before */
+int mr_registry_alter(struct mr_registry *registry, const struct mr_datadir *home, struct mr_topic *topic, const char *lines,
+                      struct millrace_error *err) MR_MUST_USE;
 
 /** Take back a topic that was just created and that no thread knows yet: out of topics.json, its empty directories, its memory.
  * @return 0; -EIO with a message: it stays */
@@ -36,7 +41,7 @@ int mr_registry_discard(struct mr_registry *registry, const struct mr_datadir *h
 /** Forget all topics and free them: their memory must be unmapped, and no thread may know them any more. */
 void mr_registry_release(struct mr_registry *registry);
 
-/** JSON array for `topic list`; to free(). */
+/** JSON array for `topic list` and the control process; to free(). */
 char *mr_registry_json(const struct mr_registry *registry);
 
 #endif

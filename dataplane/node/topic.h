@@ -77,6 +77,7 @@ struct mr_topic {
     char name[MR_TOPIC_NAME_MAX + 1];
     struct mr_uuid id;
     struct mr_topic_config config;
+    char *lines; /* its own of that, as given: key=value */
     uint32_t partition_count;
     uint32_t slot_bytes, extent_bytes;
     struct mr_head *head;
@@ -90,15 +91,11 @@ struct mr_topic {
 void mr_topic_head_name(const struct mr_uuid *id, char *name);
 void mr_topic_slots_name(const struct mr_uuid *id, char *name);
 void mr_topic_extent_name(const struct mr_uuid *id, uint32_t partition, uint32_t file_id, char *name);
-/** 32 lower-case hex digits and a terminator. */
-void mr_uuid_text(const struct mr_uuid *id, char *text);
-bool mr_uuid_parse(const char *text, struct mr_uuid *id);
-bool mr_uuid_equal(const struct mr_uuid *a, const struct mr_uuid *b);
-
-/** Kafka's rule for topic names. @return 0; -EINVAL with a message */
-int mr_topic_name_check(const char *name, struct millrace_error *err) MR_MUST_USE;
-
 /** Room for a topic with its partitions; nothing in it but what is given. NULL: no memory. */
-struct mr_topic *mr_topic_new(const char *name, const struct mr_uuid *id, uint32_t partition_count, const struct mr_topic_config *config);
+struct mr_topic *mr_topic_new(const char *name, const struct mr_uuid *id, uint32_t partition_count, const struct mr_topic_config *config,
+                              const char *lines);
+
+/** Its memory must be unmapped, and no thread may know it any more. */
+void mr_topic_free(struct mr_topic *topic);
 
 #endif

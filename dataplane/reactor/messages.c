@@ -84,6 +84,20 @@ static void add_topic(struct mr_reactor *reactor, const struct mr_reactor_messag
     reactor_reply(reactor, &reply);
 }
 
+static void configure_topic(struct mr_reactor *reactor, const struct mr_reactor_message *message)
+{
+    struct mr_reactor_reply reply = {.kind = message->kind, .topic = message->topic, .context = message->context};
+    const struct mr_topic_config *config = message->config;
+    uint64_t retention_bytes = config->retention_bytes < 0 ? UINT64_MAX : (uint64_t)config->retention_bytes;
+    for (uint32_t p = 0; p < message->topic->partition_count; p++) {
+        const struct mr_topic_partition *partition = &message->topic->partitions[p];
+        if (partition->reactor == reactor->options.index && partition->log != NULL)
+            mr_partition_configure(partition->log, (uint64_t)config->segment_bytes, retention_bytes, (uint32_t)config->message_bytes_max);
+    }
+    reactor->log_due = true;
+    reactor_reply(reactor, &reply);
+}
+
 static void add_ring(struct mr_reactor *reactor, struct mr_ring_session *ring)
 {
     if (reactor->ring_count == reactor->ring_capacity) {
@@ -263,6 +277,9 @@ bool reactor_messages(struct mr_reactor *reactor)
         switch (message.kind) {
         case MR_REACTOR_ADD_TOPIC:
             add_topic(reactor, &message);
+            break;
+        case MR_REACTOR_CONFIGURE_TOPIC:
+            configure_topic(reactor, &message);
             break;
         case MR_REACTOR_BEGIN:
             reactor->begun = true;

@@ -57,6 +57,7 @@ struct mr_subscriber {
 
 enum mr_reactor_message_kind {
     MR_REACTOR_ADD_TOPIC = 1, /* topic, recovered[partition] or NULL */
+    MR_REACTOR_CONFIGURE_TOPIC, /* topic, config: what it will be; the message's until the reply */
     MR_REACTOR_BEGIN,         /* all that was found at start is added: the log may run (log.h: SECURED means what was added before) */
     MR_REACTOR_ADD_RING,      /* ring */
     MR_REACTOR_SET_HANDLES,   /* ring, handles, handle_count, without those that were asked back; reply gives the old table back */
@@ -75,6 +76,7 @@ struct mr_reactor_message {
     bool retires; /* CLOSE_RING: the session goes on in another ring */
     struct mr_topic *topic;
     const struct mr_log_recovered *const *recovered;
+    const struct mr_topic_config *config;
     struct mr_ring_session *ring;
     struct mr_handle **handles;
     struct mr_subscriber *subscriber;

@@ -9,8 +9,9 @@
 #include <stdint.h>
 
 #include "shm/base/bits.h"
+#include "shm/base/uuid.h"
 
-#define MR_ABI_VERSION 4u
+#define MR_ABI_VERSION 5u
 
 /** Durability of an acknowledgement, weakest first (DESIGN.md section 2.2). */
 enum mr_durability {
@@ -21,10 +22,7 @@ enum mr_durability {
 };
 
 #define MR_TOPIC_NAME_MAX 249 /* Kafka's limit */
+#define MR_TOPIC_CONFIG_BYTES 2048u /* a topic's own configuration: lines key=value, terminated */
 #define MR_PARTITIONS_MAX 100000u
-
-struct mr_uuid {
-    uint8_t bytes[16];
-};
 
 #endif

@@ -18,8 +18,10 @@
  *                                          A client that does not read its socket misses some, and is told all of them anew when it does.
  *                                          EXTENT_GONE when a file was given up: its memory is free when nobody maps it any more.
  *  SEGMENT (a cold read from an offset) -> SEGMENT_IS + [log, sidecar] | ERROR
- *  TOPIC_CREATE, CLOSE_*                -> DONE | ERROR; what was committed for handles that were closed is still taken. Their numbers are given
+ *  CLOSE_*                              -> DONE | ERROR; what was committed for handles that were closed is still taken. Their numbers are given
  *                                          anew when all completions for them have been written
+ *  TOPIC_CREATE, _ALTER, _PARTITIONS,   -> DONE | ERROR. The control process decides (shm/abi/control.h); EAGAIN: it is not there, or died over it:
+ *  _DELETE                                 ask again with the same change id, which is done once at most
  *  TOPIC_LIST                           -> LIST + [memfd with a JSON array]
  *
  * Rings are numbered as they are made. A producer or consumer keeps to the newest ring to each reactor that was there when it was opened:
@@ -61,6 +63,9 @@ enum mr_message_type {
     MR_MESSAGE_EXTENT_GONE = 22, /* a struct mr_message_extent without bytes, without a descriptor */
     MR_MESSAGE_RING_GONE = 23,   /* a struct mr_message_ring, without a descriptor */
     MR_MESSAGE_EXTENTS = 24,     /* likewise; file_id says how many EXTENT follow */
+    MR_MESSAGE_TOPIC_ALTER = 25,
+    MR_MESSAGE_TOPIC_PARTITIONS = 26,
+    MR_MESSAGE_TOPIC_DELETE = 27,
 };
 
 struct mr_message_header {
@@ -215,12 +220,14 @@ struct mr_message_close {
     uint32_t reserved;
 };
 
-struct mr_message_topic_create {
+/** TOPIC_CREATE, _ALTER, _PARTITIONS, _DELETE */
+struct mr_message_topic_change {
     struct mr_message_header header;
+    struct mr_uuid change;    /* random: names this change, also when it is asked for again */
     char topic[256];
-    uint32_t partition_count; /* 0: num.partitions */
+    uint32_t partition_count; /* CREATE: 0: num.partitions. PARTITIONS: how many there shall be */
     uint32_t reserved;
-    char config[2048]; /* lines key=value */
+    char config[MR_TOPIC_CONFIG_BYTES]; /* CREATE, ALTER: lines key=value. ALTER: a line with a key alone: the topic has none of its own any more */
 };
 
 struct mr_message_topic_list {

@@ -32,6 +32,7 @@
 #define MR_CLIENT_CHECK_NS    2000000u /* while away: try to connect this often */
 #define MR_CLIENT_LOOK_NS     10000000u /* while nothing progresses: look whether the socket has ended, this often; messages are told by `mail` */
 #define MR_CLIENT_QUIET_ROUNDS 8u     /* who polls every 10 ms still notices a death within 100 ms */
+#define MR_CLIENT_CONTROL_MS  10000    /* the control process restarts in a tenth of a second; then it is away */
 #define MR_CLIENT_REQUEST_MS  30000    /* the daemon answers in milliseconds; this is a daemon that hangs */
 #define MR_CLIENT_GREETING_MS 5000     /* the same during re-attach: then it is tried anew. Nobody waits for it */
 #define MR_CLIENT_RESUME_MS   5000     /* for all that was open, once it has greeted: C3 */
@@ -106,6 +107,11 @@ uint64_t mr_client_now_ns(void);
 int mr_client_request(struct millrace_client *client, struct mr_message_header *request, uint32_t bytes, enum mr_message_type type,
                       union mr_message *reply, enum mr_message_type reply_type, uint32_t reply_bytes, int *fds, uint32_t *fd_count,
                       int timeout_ms, struct millrace_error *err) MR_MUST_USE;
+
+/** Likewise, of what needs the control process: while it is restarting (-EAGAIN) it is asked again, for MR_CLIENT_CONTROL_MS. Blocks. */
+int mr_client_request_control(struct millrace_client *client, struct mr_message_header *request, uint32_t bytes, enum mr_message_type type,
+                              union mr_message *reply, enum mr_message_type reply_type, uint32_t reply_bytes, int *fds, uint32_t *fd_count,
+                              int timeout_ms, struct millrace_error *err) MR_MUST_USE;
 
 /** Is there something on the socket that was not read yet? A look at a line that seldom changes. */
 static inline bool mr_client_has_mail(const struct millrace_client *client)

@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 void mr_client_close_fds(const int *fds, uint32_t count)
@@ -158,4 +159,18 @@ int mr_client_request(struct millrace_client *client, struct mr_message_header *
         deadline_ns = mr_min_u64(deadline_ns, client->resume_until_ns);
     int rc = mr_client_ask(client, request, bytes, type, err);
     return rc != 0 ? rc : mr_client_answer(client, reply, reply_type, reply_bytes, fds, fd_count, deadline_ns, err);
+}
+
+int mr_client_request_control(struct millrace_client *client, struct mr_message_header *request, uint32_t bytes, enum mr_message_type type,
+                              union mr_message *reply, enum mr_message_type reply_type, uint32_t reply_bytes, int *fds, uint32_t *fd_count,
+                              int timeout_ms, struct millrace_error *err)
+{
+    uint64_t until_ns = mr_client_now_ns() + MR_CLIENT_CONTROL_MS * (uint64_t)1000000;
+
+    for (;;) {
+        int rc = mr_client_request(client, request, bytes, type, reply, reply_type, reply_bytes, fds, fd_count, timeout_ms, err);
+        if (rc != -EAGAIN || mr_client_now_ns() >= until_ns)
+            return rc;
+        nanosleep(&(struct timespec){.tv_nsec = MR_CLIENT_CHECK_NS}, NULL);
+    }
 }

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
@@ -13,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "control/daemon/daemon.h"
 #include "dataplane/node/start.h"
 
 char door_world_socket[108];
@@ -37,12 +39,46 @@ static struct {
     struct mr_door *door;
     int signals[2]; /* a pipe in the place of a signalfd */
     pthread_t thread;
+    struct mr_control *control;
+    int control_stop[2];
+    pthread_t control_thread;
+    _Atomic bool control_ready;
 } world;
 
 static void *serve(void *argument)
 {
     mr_door_serve(world.door, world.signals[0]);
     return argument;
+}
+
+static void *run_control(void *argument)
+{
+    struct millrace_error err;
+    while (mr_control_round(world.control, world.control_stop[0], &err) == 0)
+        atomic_store(&world.control_ready, mr_control_is_ready(world.control));
+    mr_control_free(world.control);
+    return argument;
+}
+
+void door_world_start_control(void)
+{
+    struct millrace_error err;
+    assert_int_equal(pipe(world.control_stop), 0);
+    atomic_store(&world.control_ready, false);
+    assert_int_equal(mr_control_new(&world.control, &world.config, &err), 0);
+    assert_int_equal(pthread_create(&world.control_thread, NULL, run_control, NULL), 0);
+    for (uint32_t i = 0; !atomic_load(&world.control_ready); i++) {
+        assert_true(i < 10000);
+        usleep(1000);
+    }
+}
+
+void door_world_stop_control(void)
+{
+    assert_int_equal(write(world.control_stop[1], "", 1), 1);
+    pthread_join(world.control_thread, NULL);
+    close(world.control_stop[0]);
+    close(world.control_stop[1]);
 }
 
 static void start_reactor(uint32_t r)
@@ -109,12 +145,14 @@ void door_world_start(void)
     mr_door_begin(world.door);
     assert_int_equal(pipe(world.signals), 0);
     assert_int_equal(pthread_create(&world.thread, NULL, serve, NULL), 0);
+    door_world_start_control();
 }
 
 bool door_world_stop(void)
 {
     struct signalfd_siginfo signal = {.ssi_signo = SIGTERM};
     char command[100];
+    door_world_stop_control();
     assert_int_equal(write(world.signals[1], &signal, sizeof signal), sizeof signal);
     pthread_join(world.thread, NULL);
     bool stopped = mr_door_stop(world.door, world.signals[0]);
@@ -319,8 +357,9 @@ int raw_close(struct raw_client *client, uint16_t type, uint32_t index)
 
 int raw_create(struct raw_client *client, const char *topic, uint32_t partitions, const char *config)
 {
-    struct mr_message_topic_create create = {.partition_count = partitions};
+    struct mr_message_topic_change create = {.partition_count = partitions};
     snprintf(create.topic, sizeof create.topic, "%s", topic);
+    assert_int_equal(mr_uuid_random(&create.change), 0);
     snprintf(create.config, sizeof create.config, "%s", config);
     return raw_ask(client, &create, sizeof create, MR_MESSAGE_TOPIC_CREATE);
 }

@@ -22,6 +22,10 @@ void door_world_start(void);
 /** Stop it as a signal does. @return what mr_door_stop() said */
 bool door_world_stop(void);
 
+/** Its control process is a thread here; door_world_start() has started it. */
+void door_world_start_control(void);
+void door_world_stop_control(void);
+
 /** Descriptors open in this process. */
 uint32_t door_world_fds(void);
 

@@ -20,6 +20,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("MR_BUILD", os.path.join(ROOT, "build"))
 MILLRACED = os.path.join(BUILD, "dataplane", "millraced")
+CONTROL = os.path.join(BUILD, "control", "daemon", "millrace-control")
 MILLRACE = os.path.join(BUILD, "control", "cli", "millrace")
 WORKER = os.path.join(BUILD, "tests", "crash", "crash_worker")
 REFUSE_URING = os.path.join(BUILD, "tests", "crash", "refuse_uring")
@@ -30,6 +31,7 @@ HUGE = "/sys/kernel/mm/hugepages/hugepages-2048kB/"
 FIRST_SEQUENCE = (1 << 31) - 5000
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
+READY = r"millraced: ready: "
 
 
 def count(quick, normal, full):
@@ -137,15 +139,28 @@ class Node:
         self.settings = {"millrace.socket": self.socket, "millrace.hugepages": "off", "millrace.memory.bytes": "1GiB"}
         self.settings.update(settings or {})
         self.process = None
+        self.control = None   # beside millraced; below `millrace up` it is that one's child
         self.starts = 0
         self.memory_id = None
         self.huge_mounts = [self.settings["millrace.hugepages"]] if self.settings["millrace.hugepages"].startswith("/") else []
         Node.all.append(self)
 
-    def command(self):
+    def arguments(self):
         sets = [part for key, value in self.settings.items() for part in ("--set", "%s=%s" % (key, value))]
+        return ["--data", self.data] + sets
+
+    def command(self):
         program = [MILLRACE, "up"] if self.through_up else [MILLRACED]
-        return self.wrap + program + ["--data", self.data] + sets
+        return self.wrap + program + self.arguments()
+
+    def start_control(self):
+        """It outlives millraced, and attaches to each that comes."""
+        with open(os.path.join(self.folder, "control.log"), "ab") as log:
+            self.control = subprocess.Popen([CONTROL] + self.arguments(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env,
+                                            preexec_fn=die_with_parent)
+
+    def control_lines(self):
+        return read_text(os.path.join(self.folder, "control.log")).splitlines()
 
     def spawn(self):
         """Start without waiting. @return the time, monotonic ns"""
@@ -153,6 +168,8 @@ class Node:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env, preexec_fn=die_with_parent)
         self.starts += 1
+        if not self.through_up and (self.control is None or self.control.poll() is not None):
+            self.start_control()
         return now_ns
 
     def start(self, seconds=20):
@@ -167,7 +184,7 @@ class Node:
         return len(re.findall(pattern, read_text(self.log)))
 
     def wait_ready(self, seconds=20):
-        found = wait_until(lambda: self.log_count(r"ready: ") >= self.starts or self.process.poll() is not None, seconds * SLOW)
+        found = wait_until(lambda: self.log_count(READY) >= self.starts or self.process.poll() is not None, seconds * SLOW)
         if self.memory_id is None:
             self.memory_id = self.read_id()
         return bool(found) and self.process.poll() is None
@@ -178,12 +195,16 @@ class Node:
 
     def daemon_pid(self):
         """Of millraced, also below `millrace up`."""
-        if not self.through_up:
-            return self.process.pid
+        return self.child_pid("millraced") if self.through_up else self.process.pid
+
+    def control_pid(self):
+        return self.child_pid("millrace-contro") if self.through_up else self.control.pid
+
+    def child_pid(self, name):
         for entry in os.listdir("/proc"):
             if entry.isdigit():
                 fields = read_text("/proc/%s/stat" % entry).rsplit(")", 1)
-                if len(fields) == 2 and int(fields[1].split()[1]) == self.process.pid and not fields[1].startswith(" Z"):
+                if len(fields) == 2 and fields[0].endswith("(" + name) and int(fields[1].split()[1]) == self.process.pid and not fields[1].startswith(" Z"):
                     return int(entry)
         return None
 
@@ -239,14 +260,18 @@ class Node:
 
     def end(self, keep=False):
         if self.process is not None and self.process.poll() is None:
-            pid = self.daemon_pid()
+            below = [self.daemon_pid(), self.control_pid()] if self.through_up else []
             self.process.kill()
             self.process.wait(20)
-            if self.through_up and pid is not None:
+            for pid in below:
                 try:
-                    os.kill(pid, signal.SIGKILL)
+                    if pid is not None:
+                        os.kill(pid, signal.SIGKILL)
                 except OSError:
                     pass
+        if self.control is not None and self.control.poll() is None:
+            self.control.kill()
+            self.control.wait(20)
         if not keep:
             self.lose_memory()
         if self in Node.all:
@@ -402,7 +427,7 @@ def end_all():
 
 def programs_or_exit():
     """77, a skip, where the build has no daemon (tests/run builds it first)."""
-    for path in (MILLRACED, MILLRACE, WORKER):
+    for path in (MILLRACED, CONTROL, MILLRACE, WORKER):
         if not os.path.exists(path):
             print("%s is not built" % os.path.relpath(path, ROOT))
             sys.exit(77)

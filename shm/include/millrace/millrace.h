@@ -57,8 +57,20 @@ int millrace_attach(struct millrace_client **client, const char *socket_path, co
 /** Closes its producers and consumers. Accepts NULL. */
 void millrace_detach(struct millrace_client *client);
 
-/** Create a topic. @param config lines "key=value", or NULL. @param partitions 0: the broker's num.partitions. @return 0; -EEXIST; -EINVAL */
+/**
+ * Create a topic. Blocks until it can be used.
+ * @param partitions 0: the broker's num.partitions
+ * @param config     lines "key=value", or NULL
+ * @return 0; -EEXIST; -EINVAL; -ENOSPC; -EAGAIN: the broker's control process was away for ten seconds; -ENOTCONN, -ETIMEDOUT: nobody knows, look
+ */
 int millrace_topic_create(struct millrace_client *client, const char *topic, uint32_t partitions, const char *config, struct millrace_error *err);
+
+/**
+ * Change a topic's configuration, while it is in use. Blocks until it holds.
+ * @param config lines "key=value"; a line with a key alone: the topic has none of its own any more, and the broker's value holds
+ * @return 0; -ENOENT; -EINVAL; else as millrace_topic_create()
+ */
+int millrace_topic_alter(struct millrace_client *client, const char *topic, const char *config, struct millrace_error *err);
 
 /**
  * List topics: a JSON array of {"name", "partitions", "durability", ...}.

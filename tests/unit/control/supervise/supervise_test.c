@@ -12,10 +12,10 @@
 
 static char folder[64];
 
-/* Run the supervisor over `script` in a process of its own. */
-static pid_t supervise(const char *script)
+/* Run the supervisor over `script`, and another unless NULL, in a process of its own. */
+static pid_t supervise_both(const char *script, const char *other)
 {
-    const char *argv[] = {"/bin/sh", "-c", script, NULL};
+    const char *argv[] = {"/bin/sh", "-c", script, NULL}, *other_argv[] = {"/bin/sh", "-c", other, NULL};
     struct millrace_error err = {0};
     int asked;
 
@@ -27,8 +27,14 @@ static pid_t supervise(const char *script)
         _exit(100);
     int null = open("/dev/null", O_WRONLY);
     dup2(null, STDERR_FILENO);
-    int rc = mr_supervise_run("the script", argv, &asked, &err);
+    const struct mr_supervise_program programs[] = {{"the script", argv}, {"the other", other_argv}};
+    int rc = mr_supervise_run(programs, other == NULL ? 1 : 2, &asked, &err);
     _exit(asked != 0 ? 200 : rc < 0 ? 101 : rc);
+}
+
+static pid_t supervise(const char *script)
+{
+    return supervise_both(script, NULL);
 }
 
 static int finish(pid_t pid)
@@ -124,6 +130,42 @@ static void the_child_stops_when_its_supervisor_is_killed(void **state)
     wait_for("terms", 5);
 }
 
+static void the_other_is_started_again_and_stops_after_the_first(void **state)
+{
+    pid_t pid = supervise_both("trap 'sleep 0.2; echo first >>ends; exit 0' TERM; while :; do sleep 0.05; done",
+                               "trap 'echo other >>ends; exit 0' TERM; echo x >>starts; [ $(wc -l <starts) -lt 3 ] && kill -9 $$; "
+                               "while :; do sleep 0.05; done");
+
+    wait_for("starts", 6);
+    usleep(100000); /* its trap is set before it says that it started, the first one's may not be yet */
+    kill(pid, SIGTERM);
+    assert_int_equal(finish(pid), 200);
+    wait_for("ends", 12);
+    char text[16] = "", path[128];
+    snprintf(path, sizeof path, "%s/ends", folder);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    assert_non_null(fgets(text, sizeof text, file));
+    fclose(file);
+    assert_string_equal(text, "first\n");
+}
+
+static void the_other_that_refuses_ends_all(void **state)
+{
+    pid_t pid = supervise_both("trap 'echo term >>terms; exit 0' TERM; while :; do sleep 0.05; done", "sleep 0.2; exit 3");
+
+    assert_int_equal(finish(pid), 3);
+    wait_for("terms", 5);
+}
+
+static void the_first_that_ends_ends_all(void **state)
+{
+    pid_t pid = supervise_both("sleep 0.2; exit 0", "trap 'echo term >>terms; exit 0' TERM; while :; do sleep 0.05; done");
+
+    assert_int_equal(finish(pid), 0);
+    wait_for("terms", 5);
+}
+
 static void pauses_begin_after_repeated_young_deaths_and_are_bounded(void **state)
 {
     assert_int_equal(mr_supervise_pause_ms(0), 0);
@@ -148,6 +190,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_killed_child_is_started_again_at_once, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_refusal_to_start_is_not_tried_again, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(the_other_is_started_again_and_stops_after_the_first, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(the_other_that_refuses_ends_all, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(the_first_that_ends_ends_all, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_stop_is_handed_on_once_and_waited_for, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_second_signal_kills, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(the_child_stops_when_its_supervisor_is_killed, make_folder, remove_folder),

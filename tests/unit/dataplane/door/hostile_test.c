@@ -422,7 +422,7 @@ static int topic_that_exists(void)
 
 static int topic_with_a_bad_config(void)
 {
-    struct mr_message_topic_create create = {.topic = "x", .partition_count = 1};
+    struct mr_message_topic_change create = {.topic = "x", .partition_count = 1};
     raw_attach(&client);
     memset(create.config, 'c', sizeof create.config);
     return raw_ask(&client, &create, sizeof create, MR_MESSAGE_TOPIC_CREATE);

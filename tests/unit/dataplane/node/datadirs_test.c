@@ -83,10 +83,18 @@ static void stop(void)
     mr_datadirs_close(&directories);
 }
 
+static int try_create(const char *name, uint32_t partitions, struct mr_topic **topic)
+{
+    struct mr_desired desired = {.kind = MR_DESIRED_TOPIC, .partition_count = partitions};
+    snprintf(desired.name, sizeof desired.name, "%s", name);
+    assert_int_equal(mr_uuid_random(&desired.topic_id), 0);
+    return mr_registry_create(&registry, mr_datadirs_home(&directories), &config, 1, &desired, topic, &err);
+}
+
 static struct mr_topic *create(const char *name, uint32_t partitions)
 {
     struct mr_topic *topic;
-    assert_int_equal(mr_registry_create(&registry, mr_datadirs_home(&directories), &config, 1, name, partitions, "", &topic, &err), 0);
+    assert_int_equal(try_create(name, partitions, &topic), 0);
     return topic;
 }
 
@@ -239,13 +247,12 @@ static void partition_metadata_is_what_kafka_writes(void **state)
 {
     static const struct mr_uuid id = {{0xfb, 0xff, 0xbe, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
     assert_int_equal(start("a"), 0);
-    struct mr_topic *topic = mr_topic_new("k", &id, 1, &config.topic);
+    struct mr_topic *topic = mr_topic_new("k", &id, 1, &config.topic, "");
     assert_int_equal(mr_partition_dirs_make(topic, &config, &err), 0);
     shell("printf 'version: 0\\ntopic_id: -_--AwQFBgcICQoLDA0ODw\\n' | cmp - a/k-0/partition.metadata");
     mr_partition_dirs_remove(topic, &config);
     assert_false(is_there("a/k-0"));
-    topic->next = registry.topics;
-    registry.topics = topic;
+    mr_topic_free(topic);
     stop();
 }
 
@@ -255,7 +262,7 @@ static void a_new_topic_takes_no_directory_that_holds_files(void **state)
     build();
     assert_int_equal(start("a,b"), 0);
     shell("mkdir a/u-1 && touch a/u-1/00000000000000000000.log");
-    assert_int_equal(mr_registry_create(&registry, mr_datadirs_home(&directories), &config, 1, "u", 2, "", &topic, &err), -ENOTEMPTY);
+    assert_int_equal(try_create("u", 2, &topic), -ENOTEMPTY);
     assert_non_null(strstr(err.text, "a/u-1"));
     assert_non_null(strstr(err.text, "move it away"));
     assert_null(mr_registry_find(&registry, "u"));

@@ -124,7 +124,7 @@ static void foreign_meta_properties_is_refused(void **state)
     mr_datadir_close(&directory);
 }
 
-/* A crash between two ids skips the rest of a block and never repeats. */
+/* A crash between two ids skips the rest of a block and never repeats, whatever blocks come from a store that was set back. */
 static void producer_ids_are_never_given_twice(void **state)
 {
     struct mr_datadir directory;
@@ -133,12 +133,29 @@ static void producer_ids_are_never_given_twice(void **state)
     open_directory(&directory);
     for (int start = 0; start < 3; start++) {
         assert_int_equal(mr_producer_ids_open(&ids, &directory, &err), 0);
+        assert_int_equal(mr_producer_ids_next(&ids), -EAGAIN);
+        assert_int_equal(ids.floor, start * 2000);
+        for (int64_t block = 0; block < 2; block++) {
+            assert_true(mr_producer_ids_wants(&ids));
+            assert_int_equal(mr_producer_ids_add(&ids, ids.floor - 1, ids.floor + 1000, &err), -EINVAL);
+            assert_int_equal(mr_producer_ids_add(&ids, ids.floor, ids.floor + 1000, &err), 0);
+            assert_int_equal(ids.floor, start * 2000 + (block + 1) * 1000);
+            if (block == 0) {
+                int64_t id = mr_producer_ids_next(&ids);
+                assert_true(id > last);
+                last = id;
+            }
+        }
+        assert_false(mr_producer_ids_wants(&ids));
         for (int i = 0; i < 1500; i++) {
-            int64_t id = mr_producer_ids_next(&ids, &err);
+            int64_t id = mr_producer_ids_next(&ids);
             assert_true(id > last);
             last = id;
         }
     }
+    for (int i = 0; i < 499; i++)
+        assert_int_equal(mr_producer_ids_next(&ids), last + 1 + i);
+    assert_int_equal(mr_producer_ids_next(&ids), -EAGAIN);
     mr_datadir_close(&directory);
 }
 
@@ -171,6 +188,19 @@ static void tokens_prove_id_epoch_and_uid_of_this_node(void **state)
     mr_datadir_close(&directory);
 }
 
+static int create(struct mr_registry *registry, const struct mr_datadir *directory, const char *name, uint32_t partitions, const char *lines)
+{
+    struct mr_topic *topic;
+    struct mr_desired desired = {.kind = MR_DESIRED_TOPIC, .partition_count = partitions};
+    snprintf(desired.name, sizeof desired.name, "%s", name);
+    snprintf(desired.config, sizeof desired.config, "%s", lines);
+    assert_int_equal(mr_uuid_random(&desired.topic_id), 0);
+    int rc = mr_registry_create(registry, directory, &config, 3, &desired, &topic, &err);
+    if (rc == 0)
+        assert_ptr_equal(mr_registry_find_id(registry, &desired.topic_id), topic);
+    return rc;
+}
+
 static void topics_outlive_the_process_with_their_configs(void **state)
 {
     struct mr_datadir directory;
@@ -179,11 +209,11 @@ static void topics_outlive_the_process_with_their_configs(void **state)
     open_directory(&directory);
     assert_int_equal(mr_registry_open(&registry, &directory, &config, 3, &err), 0);
     uint64_t generation = registry.generation;
-    assert_int_equal(mr_registry_create(&registry, &directory, &config, 3, "ticks", 5, "millrace.durability=leader\nsegment.bytes=16MiB\n", &topic, &err), 0);
-    assert_int_equal(mr_registry_create(&registry, &directory, &config, 3, "ticks", 5, "", &topic, &err), -EEXIST);
-    assert_int_equal(mr_registry_create(&registry, &directory, &config, 3, "a/b", 5, "", &topic, &err), -EINVAL);
+    assert_int_equal(create(&registry, &directory, "ticks", 5, "millrace.durability=leader\nsegment.bytes=16MiB\n"), 0);
+    assert_int_equal(create(&registry, &directory, "ticks", 5, ""), -EEXIST);
+    assert_int_equal(create(&registry, &directory, "a/b", 5, ""), -EINVAL);
     assert_non_null(strstr(err.text, "'/'"));
-    assert_int_equal(mr_registry_create(&registry, &directory, &config, 3, "x", 1, "no.such.key=1", &topic, &err), -EINVAL);
+    assert_int_equal(create(&registry, &directory, "x", 1, "no.such.key=1"), -EINVAL);
     assert_non_null(strstr(err.text, "no.such.key"));
     mr_registry_release(&registry);
     assert_int_equal(mr_registry_open(&registry, &directory, &config, 3, &err), 0);
@@ -196,6 +226,68 @@ static void topics_outlive_the_process_with_their_configs(void **state)
     assert_null(mr_registry_find(&registry, "x"));
     for (uint32_t p = 0; p + 1 < 5; p++) /* neighbours lie on different reactors */
         assert_int_not_equal(topic->partitions[p].reactor, topic->partitions[p + 1].reactor);
+    mr_registry_release(&registry);
+    mr_datadir_close(&directory);
+}
+
+/* What a topic has of its own stays as it was given; all else follows the node's configuration. */
+static void own_lines_can_change_and_others_follow_the_node(void **state)
+{
+    struct mr_datadir directory;
+    struct mr_registry registry;
+    struct mr_node_config later = config;
+    open_directory(&directory);
+    assert_int_equal(mr_registry_open(&registry, &directory, &config, 3, &err), 0);
+    assert_int_equal(create(&registry, &directory, "t", 1, "segment.bytes=16MiB\n"), 0);
+    assert_int_equal(mr_registry_alter(&registry, &directory, mr_registry_find(&registry, "t"), "segment.bytes=8MiB\n", &err), 0);
+    mr_registry_release(&registry);
+    later.topic.segment_bytes = 64 << 20;
+    later.topic.retention_bytes = 123 << 20;
+    assert_int_equal(mr_registry_open(&registry, &directory, &later, 3, &err), 0);
+    const struct mr_topic *topic = mr_registry_find(&registry, "t");
+    assert_string_equal(topic->lines, "segment.bytes=8MiB\n");
+    assert_int_equal(topic->config.segment_bytes, 8 << 20);
+    assert_int_equal(topic->config.retention_bytes, 123 << 20);
+    mr_registry_release(&registry);
+    mr_datadir_close(&directory);
+}
+
+static void a_topics_file_of_version_1_is_read(void **state)
+{
+    static const char text[] = "{\"version\": 1, \"generation\": 7, \"topics\": [{\"name\": \"old\", "
+                               "\"id\": \"00112233445566778899aabbccddeeff\", \"partitions\": 2, "
+                               "\"durability\": \"leader\", \"segment.bytes\": 16777216, \"retention.bytes\": -1, \"max.message.bytes\": 65536}]}";
+    struct mr_datadir directory;
+    struct mr_registry registry;
+    open_directory(&directory);
+    assert_int_equal(mr_datadir_replace(&directory, "topics.json", text, sizeof text - 1, 0600, &err), 0);
+    for (int round = 0; round < 2; round++) { /* the second time from what the first one wrote */
+        assert_int_equal(mr_registry_open(&registry, &directory, &config, 1, &err), 0);
+        assert_int_equal(registry.generation, 8 + round);
+        const struct mr_topic *topic = mr_registry_find(&registry, "old");
+        assert_non_null(topic);
+        assert_int_equal(topic->partition_count, 2);
+        assert_int_equal(topic->config.durability, MR_DURABILITY_LEADER);
+        assert_int_equal(topic->config.retention_bytes, -1);
+        assert_int_equal(topic->config.message_bytes_max, 65536);
+        mr_registry_release(&registry);
+    }
+    mr_datadir_close(&directory);
+}
+
+static void a_topic_that_fits_the_node_no_more_stops_the_start(void **state)
+{
+    struct mr_datadir directory;
+    struct mr_registry registry;
+    struct mr_node_config later = config;
+    open_directory(&directory);
+    assert_int_equal(mr_registry_open(&registry, &directory, &config, 3, &err), 0);
+    assert_int_equal(create(&registry, &directory, "wide", 1, "max.message.bytes=8MiB\n"), 0);
+    mr_registry_release(&registry);
+    later.extent_bytes = 2 << 20;
+    assert_int_equal(mr_registry_open(&registry, &directory, &later, 3, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "topic 'wide'"));
+    assert_non_null(strstr(err.text, "millrace.extent.bytes"));
     mr_registry_release(&registry);
     mr_datadir_close(&directory);
 }
@@ -218,6 +310,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(second_daemon_is_told_the_pid_of_the_first, setup, teardown),
         cmocka_unit_test_setup_teardown(last_writes_of_a_dead_daemon_are_waited_for, setup, teardown),
         cmocka_unit_test_setup_teardown(foreign_meta_properties_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(own_lines_can_change_and_others_follow_the_node, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_topics_file_of_version_1_is_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_topic_that_fits_the_node_no_more_stops_the_start, setup, teardown),
         cmocka_unit_test_setup_teardown(producer_ids_are_never_given_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_producer_ids_stop_the_start, setup, teardown),
         cmocka_unit_test_setup_teardown(tokens_prove_id_epoch_and_uid_of_this_node, setup, teardown),

@@ -210,7 +210,7 @@ static int start(uint32_t durability, uint32_t idle, uint64_t timeout_ms)
     memset(journal->staging, 0, journal->staging_bytes);
     assert_int_equal(mr_reactor_start(&world.reactor, &options, &err), 0);
 
-    world.topic = mr_topic_new("t", &id, PARTITIONS, &config);
+    world.topic = mr_topic_new("t", &id, PARTITIONS, &config, "");
     world.topic->slot_bytes = world.topic->extent_bytes = SLOT_BYTES;
     world.head = aligned_alloc(4096, mr_align_up(mr_head_bytes(PARTITIONS), 4096));
     memset(world.head, 0, mr_align_up(mr_head_bytes(PARTITIONS), 4096));

@@ -27,7 +27,7 @@ static struct mr_topic *new_topic(void)
 {
     static const struct mr_topic_config topic_config = {.segment_bytes = 1 << 20};
     static const struct mr_uuid id = {.bytes = {7}};
-    struct mr_topic *topic = mr_topic_new("t", &id, 1, &topic_config);
+    struct mr_topic *topic = mr_topic_new("t", &id, 1, &topic_config, "");
     assert_non_null(topic);
     topic->slot_bytes = SLOT_BYTES;
     topic->extent_bytes = EXTENT_BYTES;
