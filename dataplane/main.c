@@ -23,6 +23,7 @@
 #include "dataplane/node/producer_ids.h"
 #include "dataplane/node/registry.h"
 #include "dataplane/node/start.h"
+#include "dataplane/node/trash.h"
 #include "dataplane/reactor/reactor.h"
 #include "dataplane/steward/steward.h"
 #include "drivers/clock/clock.h"
@@ -61,6 +62,7 @@ struct node {
     struct mr_mailbox messages[REACTORS_MAX], answers[REACTORS_MAX], jobs[REACTORS_MAX], replies[REACTORS_MAX], notices;
     struct mr_steward *steward;
     struct mr_door *door;
+    struct mr_trash *trash;
     char socket_path[108];
     pthread_t retiring, touching;
     bool is_retiring, is_touching;
@@ -254,6 +256,9 @@ static int open_door(struct node *node, struct millrace_error *err)
         .replies = node->replies, .notices = &node->notices, .bell = &node->door_bell, .secured = on_secured, .context = node};
     int rc = choose_socket(node, err);
     if (rc == 0)
+        rc = mr_trash_start(&node->trash, &node->config, err);
+    options.trash = node->trash;
+    if (rc == 0)
         rc = mr_door_open(&node->door, &options, node->socket_path, err);
     for (uint32_t t = 0; t < node->start.topic_count && rc == 0; t++)
         rc = mr_door_add_topic(node->door, node->start.topics[t].topic, (const struct mr_log_recovered *const *)node->start.topics[t].recovered, err);
@@ -316,8 +321,8 @@ static int mark_clean(struct node *node, struct millrace_error *err)
         uint32_t count = 0;
         for (struct mr_topic *topic = node->registry.topics; topic != NULL; topic = topic->next)
             for (uint32_t p = 0; p < topic->partition_count; p++) {
-                struct mr_topic_partition *partition = &topic->partitions[p];
-                if (partition->directory != d || partition->head == NULL || mr_load_relaxed(&partition->head->state) != MR_PARTITION_ONLINE)
+                struct mr_topic_partition *partition = topic->partitions[p];
+                if (partition->directory != d || partition->head == NULL || partition->log == NULL || mr_load_relaxed(&partition->head->state) != MR_PARTITION_ONLINE)
                     continue;
                 snprintf(names[count], sizeof names[count], "%s-%u", topic->name, p);
                 partitions[count] = (struct mr_clean_partition){.name = names[count], .topic_id = topic->id,
@@ -338,7 +343,7 @@ static bool is_any_offline(const struct node *node)
 {
     for (struct mr_topic *topic = node->registry.topics; topic != NULL; topic = topic->next)
         for (uint32_t p = 0; p < topic->partition_count; p++)
-            if (topic->partitions[p].head != NULL && mr_load_relaxed(&topic->partitions[p].head->state) != MR_PARTITION_ONLINE)
+            if (topic->partitions[p]->head != NULL && mr_load_relaxed(&topic->partitions[p]->head->state) != MR_PARTITION_ONLINE)
                 return true;
     return false;
 }
@@ -356,6 +361,7 @@ static int stop(struct node *node, int signal_fd)
     if (node->is_touching)
         pthread_join(node->touching, NULL);
     mr_steward_stop(node->steward);
+    mr_trash_stop(node->trash);
     int rc = mark_clean(node, &err);
     if (rc != 0)
         mr_say_warn("%s; the next start looks at the whole tail", err.text);

@@ -95,7 +95,8 @@ static void take_reply(struct mr_door *door, const struct mr_reactor_reply *repl
     switch (reply->kind) {
     case MR_REACTOR_ADD_TOPIC:
     case MR_REACTOR_CONFIGURE_TOPIC:
-        door_topic_changed(door, reply);
+    case MR_REACTOR_REMOVE_TOPIC:
+        door_topic_changed(door, reply->result);
         break;
     case MR_REACTOR_SET_HANDLES:
         door_handles_set(reply->context, reply->handles);
@@ -159,7 +160,9 @@ static bool take_mail(struct mr_door *door)
         }
     while (mr_mailbox_receive(door->options.notices, &notice)) {
         any = true;
-        if (notice.kind != MR_STEWARD_SECURED)
+        if (notice.kind == MR_STEWARD_FORGOTTEN)
+            door_topic_changed(door, 0);
+        else if (notice.kind != MR_STEWARD_SECURED)
             door_extent_notice(door, &notice);
         else if (--door->secured_awaited == 0 && door->options.secured != NULL)
             door->options.secured(door->options.context);
@@ -204,6 +207,8 @@ static bool round_once(struct mr_door *door, int signal_fd, int timeout_ms)
     if (door->retry)
         door_retry(door);
     door->has_table_left = door_control_read(door);
+    if (door->deleted != NULL)
+        door_free_deleted(door, now_ms());
     if (door->lingering_count > 0)
         door_look_at_lingering(door, now_ms());
     door_sweep(door);

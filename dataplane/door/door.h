@@ -36,6 +36,7 @@ struct mr_door_options {
     struct mr_mailbox *replies;  /* [reactor], struct mr_reactor_reply; received */
     struct mr_mailbox *notices;  /* struct mr_steward_notice; received */
     struct mr_bell *bell;        /* our own */
+    struct mr_trash *trash;      /* told of deleted topics; NULL: nobody is */
     void (*secured)(void *context); /* old journals may be retired now; called once, here */
     void *context;
 };

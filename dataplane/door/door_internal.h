@@ -54,6 +54,7 @@ struct mr_session_ring {
 struct mr_session_consumer {
     bool open;
     struct mr_topic *topic;
+    uint32_t partition_count; /* when it was opened: the topic may have more by now */
     uint32_t handle_first;
     _Atomic uint64_t *pins;
     uint64_t pins_bytes;
@@ -66,6 +67,7 @@ struct mr_session_consumer {
 struct mr_session_producer {
     bool open;
     uint32_t handle_first;
+    uint32_t partition_count; /* likewise */
     struct mr_topic *topic;
 };
 
@@ -114,7 +116,7 @@ struct mr_session {
     uint32_t maps_awaited, sets_awaited;
     bool set_failed;
     uint32_t opening; /* producer or consumer number */
-    uint32_t opening_handle; /* its first */
+    uint32_t opening_handle, opening_count; /* its first, and how many */
     struct mr_message_producer_opened producer_opened;
     struct mr_message_consumer_opened consumer_opened;
     struct mr_topic *request_topic;
@@ -132,6 +134,7 @@ struct door_change {
     struct mr_topic *topic; /* NULL: found at start */
     uint64_t number;        /* of the entry */
     int32_t result;
+    uint32_t first_partition; /* ADD_TOPIC: 0: it is new */
     struct mr_topic_config config; /* CONFIGURE_TOPIC: what it will be */
 };
 
@@ -160,6 +163,8 @@ struct mr_door {
     bool no_membarrier;
     uint32_t stops_awaited;
     struct door_change change;
+    struct mr_topic *deleted; /* sessions may refer to them */
+    uint64_t deleted_look_ms;
     struct door_control control;
     bool has_table_left; /* entries that others came before */
     bool stopping;
@@ -255,7 +260,10 @@ void door_control_tell(struct mr_door *door, uint64_t number, int rc, const char
 /** Carry out what the table says of a topic.
  * @return 0: done, or it was so already; 1: the reactors are at it, door_control_tell() follows; -errno with a message */
 int door_topic_apply(struct mr_door *door, const struct mr_desired *desired, struct millrace_error *err);
-void door_topic_changed(struct mr_door *door, const struct mr_reactor_reply *reply);
+/** One of those that were asked has done it. */
+void door_topic_changed(struct mr_door *door, int result);
+/** Deleted topics that no session refers to any more. */
+void door_free_deleted(struct mr_door *door, uint64_t now_ms);
 int door_topics_memfd(struct mr_door *door, int *fd, uint64_t *bytes);
 void door_topic_list(struct mr_session *session, const struct mr_message_topic_list *message);
 

@@ -22,7 +22,7 @@ bool door_process_ended(const struct mr_session *session)
 
 static bool has_readers(const struct mr_session_consumer *consumer)
 {
-    for (uint32_t p = 0; p < consumer->topic->partition_count; p++)
+    for (uint32_t p = 0; p < consumer->partition_count; p++)
         if (consumer->subscribers[p] != NULL)
             return true;
     return false;
@@ -35,7 +35,7 @@ bool door_may_read_on(const struct mr_session *session)
         return false;
     for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++) {
         const struct mr_session_consumer *consumer = &session->consumers[c];
-        if (consumer->open && has_readers(consumer) && mr_load_acquire(&consumer->pins[mr_pins_left_index(consumer->topic->partition_count)]) == 0)
+        if (consumer->open && has_readers(consumer) && mr_load_acquire(&consumer->pins[mr_pins_left_index(consumer->partition_count)]) == 0)
             return true;
     }
     return false;
@@ -61,7 +61,7 @@ void door_drop_lingering(struct mr_door *door)
         door->lingering_count--;
         door->any_settled = true;
         for (uint32_t c = 0; c < MR_SESSION_CONSUMERS_MAX; c++)
-            for (uint32_t p = 0; session->consumers[c].open && p < session->consumers[c].topic->partition_count; p++)
+            for (uint32_t p = 0; session->consumers[c].open && p < session->consumers[c].partition_count; p++)
                 free(session->consumers[c].subscribers[p]);
     }
     door_sweep(door);

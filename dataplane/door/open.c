@@ -17,6 +17,11 @@
 
 #define SUBMISSION_BYTES_CONSUMER MR_RING_SUBMISSION_BYTES_MIN
 
+static bool is_being_made(const struct mr_door *door, const struct mr_topic *topic)
+{
+    return door->change.topic == topic && door->change.kind == MR_REACTOR_ADD_TOPIC && door->change.first_partition == 0;
+}
+
 static struct mr_topic *find_topic(struct mr_session *session, const char *name_in, uint64_t request)
 {
     char name[257], text[400];
@@ -27,7 +32,7 @@ static struct mr_topic *find_topic(struct mr_session *session, const char *name_
         door_send_error(session, request, ENOMEM, text);
         return NULL;
     }
-    if (topic == NULL || (topic == session->door->change.topic && session->door->change.kind == MR_REACTOR_ADD_TOPIC)) {
+    if (topic == NULL || topic->deleted || is_being_made(session->door, topic)) {
         snprintf(text, sizeof text, "no topic '%s': millrace topic create %s", name, name);
         door_send_error(session, request, ENOENT, text);
         return NULL;
@@ -73,7 +78,7 @@ static int add_handles(struct mr_session *session, struct mr_topic *topic, uint8
             }
             return -ENOMEM;
         }
-        handle->partition = &topic->partitions[p];
+        handle->partition = topic->partitions[p];
         handle->kind = kind;
         handle->acks = acks;
         handle->producer_id = producer_id;
@@ -153,7 +158,7 @@ static int offer_rings(struct mr_session *session, struct mr_topic *topic, uint3
     bool met[MR_REACTORS_MAX] = {false};
     session->maps_awaited = 0;
     for (uint32_t p = 0; p < topic->partition_count; p++) {
-        uint32_t reactor = topic->partitions[p].reactor;
+        uint32_t reactor = topic->partitions[p]->reactor;
         if (met[reactor])
             continue;
         met[reactor] = true;
@@ -166,7 +171,7 @@ static int offer_rings(struct mr_session *session, struct mr_topic *topic, uint3
 
 static void fail(struct mr_session *session, int rc, const char *text)
 {
-    close_handles(session, session->opening_handle, session->request_topic->partition_count);
+    close_handles(session, session->opening_handle, session->opening_count);
     if (session->request_kind == MR_REQUEST_PRODUCER)
         session->producers[session->opening].open = false;
     else
@@ -231,9 +236,10 @@ void door_open_producer(struct mr_session *session, const struct mr_message_open
         return;
     }
     uint32_t first = (uint32_t)rc;
-    session->producers[number] = (struct mr_session_producer){.open = true, .handle_first = first, .topic = topic};
+    session->producers[number] = (struct mr_session_producer){.open = true, .handle_first = first, .topic = topic, .partition_count = topic->partition_count};
     session->opening = number;
     session->opening_handle = first;
+    session->opening_count = topic->partition_count;
     session->request = request;
     session->request_kind = MR_REQUEST_PRODUCER;
     session->request_topic = topic;
@@ -285,6 +291,7 @@ static int make_consumer(struct mr_session *session, struct mr_session_consumer 
     }
     consumer->open = true;
     consumer->topic = topic;
+    consumer->partition_count = topic->partition_count;
     consumer->handle_first = (uint32_t)rc;
     return 0;
 }
@@ -313,6 +320,7 @@ void door_open_consumer(struct mr_session *session, const struct mr_message_open
     }
     session->opening = number;
     session->opening_handle = consumer->handle_first;
+    session->opening_count = consumer->partition_count;
     session->request = request;
     session->request_kind = MR_REQUEST_CONSUMER;
     session->request_topic = topic;
@@ -365,16 +373,15 @@ void door_open_go_on(struct mr_session *session)
 {
     struct mr_door *door = session->door;
     bool owner[MR_REACTORS_MAX] = {false};
-    struct mr_topic *topic = session->request_topic;
 
     if (session->request_kind != MR_REQUEST_PRODUCER && session->request_kind != MR_REQUEST_CONSUMER)
         return;
-    for (uint32_t p = 0; p < topic->partition_count; p++)
-        owner[topic->partitions[p].reactor] = true;
+    for (uint32_t h = session->opening_handle; h < session->opening_handle + session->opening_count; h++)
+        owner[session->handles[h]->partition->reactor] = true;
     for (uint32_t r = 0; r < door->options.reactor_count; r++) {
         if (!owner[r])
             continue;
-        for (uint32_t h = session->opening_handle; h < session->opening_handle + topic->partition_count; h++)
+        for (uint32_t h = session->opening_handle; h < session->opening_handle + session->opening_count; h++)
             if (session->handles[h]->partition->reactor == r) {
                 session->handles[h]->ring = session->current[r]->ring;
                 session->current[r]->handle_count++;
@@ -420,7 +427,7 @@ void door_close_producer(struct mr_session *session, const struct mr_message_clo
         return;
     }
     struct mr_session_producer *producer = &session->producers[message->index];
-    close_handles(session, producer->handle_first, producer->topic->partition_count);
+    close_handles(session, producer->handle_first, producer->partition_count);
     producer->open = false;
     door_send_done(session, message->header.request);
 }
@@ -435,7 +442,7 @@ void door_close_consumer(struct mr_session *session, const struct mr_message_clo
     session->opening = message->index;
     session->request = message->header.request;
     session->request_kind = MR_REQUEST_CLOSE;
-    close_handles(session, consumer->handle_first, consumer->topic->partition_count);
+    close_handles(session, consumer->handle_first, consumer->partition_count);
     session->replies_awaited += door_unsubscribe_all(session, consumer);
     door_session_settle(session);
 }

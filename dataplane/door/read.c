@@ -15,12 +15,12 @@ void door_subscribe(struct mr_session *session, const struct mr_message_subscrib
 {
     struct mr_door *door = session->door;
     if (message->consumer >= MR_SESSION_CONSUMERS_MAX || !session->consumers[message->consumer].open ||
-        message->partition >= session->consumers[message->consumer].topic->partition_count) {
+        message->partition >= session->consumers[message->consumer].partition_count) {
         door_session_poison(session, MR_POISON_MESSAGE);
         return;
     }
     struct mr_session_consumer *consumer = &session->consumers[message->consumer];
-    struct mr_topic_partition *partition = &consumer->topic->partitions[message->partition];
+    struct mr_topic_partition *partition = consumer->topic->partitions[message->partition];
     int rc = consumer->pins_sealed ? 0 : door_memfd_seal(consumer->pins_fd, consumer->pins, consumer->pins_bytes);
     if (rc != 0) {
         mr_say_warn("cannot seal the pins of session %llu: %s", (unsigned long long)session->id, strerror(-rc));
@@ -64,7 +64,7 @@ static void unlist(struct mr_subscriber *subscriber)
 /* Nothing is pushed to it any more. */
 void door_unlist_all(struct mr_session_consumer *consumer)
 {
-    for (uint32_t p = 0; p < consumer->topic->partition_count; p++)
+    for (uint32_t p = 0; p < consumer->partition_count; p++)
         if (consumer->subscribers[p] != NULL)
             unlist(consumer->subscribers[p]);
 }
@@ -74,7 +74,7 @@ uint32_t door_unsubscribe_all(struct mr_session *session, struct mr_session_cons
 {
     uint32_t count = 0;
     door_forget_missed(session, (uint32_t)(consumer - session->consumers));
-    for (uint32_t p = 0; p < consumer->topic->partition_count; p++) {
+    for (uint32_t p = 0; p < consumer->partition_count; p++) {
         struct mr_subscriber *subscriber = consumer->subscribers[p];
         if (subscriber == NULL)
             continue;
@@ -149,11 +149,15 @@ void door_extent_notice(struct mr_door *door, const struct mr_steward_notice *no
 void door_find_segment(struct mr_session *session, const struct mr_message_segment *message)
 {
     if (message->consumer >= MR_SESSION_CONSUMERS_MAX || !session->consumers[message->consumer].open ||
-        message->partition >= session->consumers[message->consumer].topic->partition_count) {
+        message->partition >= session->consumers[message->consumer].partition_count) {
         door_session_poison(session, MR_POISON_MESSAGE);
         return;
     }
-    struct mr_topic_partition *partition = &session->consumers[message->consumer].topic->partitions[message->partition];
+    struct mr_topic_partition *partition = session->consumers[message->consumer].topic->partitions[message->partition];
+    if (partition->topic->deleted) {
+        door_send_error(session, message->header.request, ENOENT, "the topic was deleted");
+        return;
+    }
     struct mr_reactor_message find = {.kind = MR_REACTOR_FIND_SEGMENT, .partition = partition, .offset = message->offset, .context = session};
     session->request = message->header.request;
     session->request_kind = MR_REQUEST_SEGMENT;

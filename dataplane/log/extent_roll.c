@@ -480,6 +480,20 @@ void mr_log_memory_is_free(struct mr_partition *p, const struct mr_log_live_exte
     mr_assert(!"an extent came free that was not asked for");
 }
 
+uint32_t mr_partition_extents(const struct mr_partition *p, struct mr_log_live_extent *extents)
+{
+    uint32_t count = 0;
+    for (uint64_t sequence = p->first_sequence; sequence <= p->last_sequence; sequence++, count++)
+        if (extents != NULL) {
+            const struct log_extent *e = log_extent_at(p, sequence);
+            extents[count] = (struct mr_log_live_extent){.memory = e->memory, .slot = e->slot, .sequence = e->sequence, .adopted = e->adopted};
+        }
+    for (uint32_t i = 0; i < p->leaving_count; i++, count++)
+        if (extents != NULL)
+            extents[count] = p->leaving[i].extent;
+    return count;
+}
+
 /* Nothing needs the memory of an extent behind the tail but readers that are there already: whoever comes later reads all of its batches from
  * the file, the last one too, of which the next extent's copy of a partial block shows only the end. */
 static bool is_recyclable(const struct mr_partition *p, uint64_t sequence)

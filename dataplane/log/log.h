@@ -206,6 +206,12 @@ int mr_log_partition_add(struct mr_log *log, const struct mr_log_partition_optio
  */
 int mr_log_partition_remove(struct mr_log *log, struct mr_partition *partition) MR_MUST_USE;
 
+/**
+ * All memory that is the partition's now: live extents and those that wait until nobody reads them, for when it is removed.
+ * @param extents NULL: only count. @return how many
+ */
+uint32_t mr_partition_extents(const struct mr_partition *partition, struct mr_log_live_extent *extents);
+
 void *mr_partition_context(const struct mr_partition *partition);
 
 /** Of its lineage, for the note of a clean stop. */

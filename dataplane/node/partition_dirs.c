@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "dataplane/node/trash.h"
+
 #define METADATA       "partition.metadata"
 #define METADATA_BYTES 64u
 #define PATH_BYTES     (MR_CONFIG_ITEM_MAX + MR_TOPIC_NAME_MAX + 16)
@@ -74,7 +76,7 @@ static void find(struct mr_topic_partition *partition, const struct mr_node_conf
 void mr_partition_dirs_find(struct mr_topic *topic, const struct mr_node_config *config)
 {
     for (uint32_t p = 0; p < topic->partition_count; p++)
-        find(&topic->partitions[p], config);
+        find(topic->partitions[p], config);
 }
 
 /* What a creation left that was broken off may be used; more may be somebody's records. */
@@ -109,26 +111,12 @@ static int make_one(const char *path, const struct mr_uuid *id, bool sync)
     return rc;
 }
 
-int mr_partition_dirs_make(struct mr_topic *topic, const struct mr_node_config *config, struct millrace_error *err)
+/* The names in all log directories. @param all what lies in the directories, too */
+static int sync_all(const struct mr_node_config *config, bool all, struct millrace_error *err)
 {
-    char path[PATH_BYTES];
-    for (uint32_t p = 0; p < topic->partition_count; p++)
-        for (uint32_t d = 0; d < config->log_dirs.count; d++) {
-            path_of(topic, p, config, d, path);
-            if (holds_files(path))
-                return mr_err(err, ENOTEMPTY, "cannot create topic '%s': '%s' is there already and may hold records of another topic: move it away",
-                              topic->name, path);
-        }
-    bool sync_each = topic->partition_count <= SYNC_EACH_MAX;
-    for (uint32_t p = 0; p < topic->partition_count; p++) {
-        path_of(topic, p, config, topic->partitions[p].directory, path);
-        int rc = make_one(path, &topic->id, sync_each);
-        if (rc != 0)
-            return mr_err(err, -rc, "cannot make '%s': %s", path, strerror(-rc));
-    }
-    for (uint32_t d = 0; d < config->log_dirs.count; d++) { /* the names of all of them at once */
+    for (uint32_t d = 0; d < config->log_dirs.count; d++) {
         int folder = open(config->log_dirs.item[d], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        int rc = folder < 0 || (!sync_each && syncfs(folder) != 0) || fsync(folder) != 0 ? -errno : 0;
+        int rc = folder < 0 || (all && syncfs(folder) != 0) || fsync(folder) != 0 ? -errno : 0;
         if (folder >= 0)
             close(folder);
         if (rc != 0)
@@ -137,15 +125,51 @@ int mr_partition_dirs_make(struct mr_topic *topic, const struct mr_node_config *
     return 0;
 }
 
-void mr_partition_dirs_remove(const struct mr_topic *topic, const struct mr_node_config *config)
+int mr_partition_dirs_make(struct mr_topic *topic, uint32_t first, const struct mr_node_config *config, struct millrace_error *err)
+{
+    char path[PATH_BYTES];
+    for (uint32_t p = first; p < topic->partition_count; p++)
+        for (uint32_t d = 0; d < config->log_dirs.count; d++) {
+            path_of(topic, p, config, d, path);
+            if (holds_files(path))
+                return mr_err(err, ENOTEMPTY, "cannot make a partition of topic '%s': '%s' is there already and may hold records of another topic: move it away",
+                              topic->name, path);
+        }
+    bool sync_each = topic->partition_count - first <= SYNC_EACH_MAX;
+    for (uint32_t p = first; p < topic->partition_count; p++) {
+        path_of(topic, p, config, topic->partitions[p]->directory, path);
+        int rc = make_one(path, &topic->id, sync_each);
+        if (rc != 0)
+            return mr_err(err, -rc, "cannot make '%s': %s", path, strerror(-rc));
+    }
+    return sync_all(config, !sync_each, err);
+}
+
+void mr_partition_dirs_remove(const struct mr_topic *topic, uint32_t first, const struct mr_node_config *config)
 {
     char path[PATH_BYTES], file[PATH_BYTES + sizeof METADATA];
-    for (uint32_t p = 0; p < topic->partition_count; p++) {
-        path_of(topic, p, config, topic->partitions[p].directory, path);
+    for (uint32_t p = first; p < topic->partition_count; p++) {
+        path_of(topic, p, config, topic->partitions[p]->directory, path);
         snprintf(file, sizeof file, "%s/" METADATA, path);
         if (look(path, &topic->id) == OURS && !holds_files(path)) {
             unlink(file);
             rmdir(path);
         }
     }
+}
+
+int mr_partition_dirs_trash(const struct mr_topic *topic, const struct mr_node_config *config, struct millrace_error *err)
+{
+    char path[PATH_BYTES], to[PATH_BYTES], id[MR_UUID_CHARS + 1];
+    mr_uuid_text(&topic->id, id);
+    for (uint32_t p = 0; p < topic->partition_count; p++) {
+        const struct mr_topic_partition *partition = topic->partitions[p];
+        if (partition->lost != NULL)
+            continue; /* where it is, if it is, nobody knows */
+        path_of(topic, p, config, partition->directory, path);
+        snprintf(to, sizeof to, "%s/%s-%u" MR_TRASH_SUFFIX, config->log_dirs.item[partition->directory], id, p);
+        if (rename(path, to) != 0 && errno != ENOENT)
+            return mr_err(err, errno, "cannot rename '%s', which is to be deleted: %s", path, strerror(errno));
+    }
+    return sync_all(config, false, err);
 }

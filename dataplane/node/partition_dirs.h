@@ -12,13 +12,16 @@
 void mr_partition_dirs_find(struct mr_topic *topic, const struct mr_node_config *config);
 
 /**
- * Of a new topic, durably, where its partitions were placed.
+ * Of a topic's partitions from `first` on, durably, where they were placed.
  * @return 0; -ENOTEMPTY (one of that name is there, in any log directory, and holds files: nothing was made); -ENOSPC, -EIO, with a message:
  *         mr_partition_dirs_remove() what was made
  */
-int mr_partition_dirs_make(struct mr_topic *topic, const struct mr_node_config *config, struct millrace_error *err) MR_MUST_USE;
+int mr_partition_dirs_make(struct mr_topic *topic, uint32_t first, const struct mr_node_config *config, struct millrace_error *err) MR_MUST_USE;
 
-/** Those of the topic that hold nothing but partition.metadata. */
-void mr_partition_dirs_remove(const struct mr_topic *topic, const struct mr_node_config *config);
+/** Those of the topic, likewise, that hold nothing but partition.metadata. */
+void mr_partition_dirs_remove(const struct mr_topic *topic, uint32_t first, const struct mr_node_config *config);
+
+/** Of a deleted topic: all get names by which they are deleted (trash.h), durably; some may have them already. @return 0; -EIO with a message */
+int mr_partition_dirs_trash(const struct mr_topic *topic, const struct mr_node_config *config, struct millrace_error *err) MR_MUST_USE;
 
 #endif

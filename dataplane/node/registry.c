@@ -18,14 +18,18 @@ static const char *durability_word(uint32_t durability)
 }
 
 /* Spread: neighbours in a topic on different reactors and directories, topics begin at different ones. */
-static void place(struct mr_topic *topic, const struct mr_node_config *config, uint32_t reactor_count)
+static void place(struct mr_topic *topic, uint32_t first, const struct mr_node_config *config, uint32_t reactor_count)
 {
     uint32_t start;
     memcpy(&start, topic->id.bytes, sizeof start);
-    for (uint32_t p = 0; p < topic->partition_count; p++) {
-        topic->partitions[p].reactor = (start + p) % reactor_count;
-        topic->partitions[p].directory = (start + p) % config->log_dirs.count;
+    for (uint32_t p = first; p < topic->partition_count; p++) {
+        topic->partitions[p]->reactor = (start + p) % reactor_count;
+        topic->partitions[p]->directory = (start + p) % config->log_dirs.count;
     }
+}
+
+static void set_sizes(struct mr_topic *topic, const struct mr_node_config *config)
+{
     topic->slot_bytes = SLOT_BYTES;
     topic->extent_bytes = (uint32_t)config->extent_bytes;
 }
@@ -116,7 +120,8 @@ static int load_topic(struct mr_registry *registry, const json_t *item, int64_t 
     struct mr_topic *topic = mr_topic_new(name, &id, (uint32_t)partitions, &topic_config, lines);
     if (topic == NULL)
         return -ENOMEM;
-    place(topic, config, reactor_count);
+    set_sizes(topic, config);
+    place(topic, 0, config, reactor_count);
     mr_partition_dirs_find(topic, config); /* where it lies, whatever log.dirs would now say */
     add(registry, topic);
     return 0;
@@ -186,10 +191,11 @@ int mr_registry_create(struct mr_registry *registry, const struct mr_datadir *ho
     struct mr_topic *topic = mr_topic_new(name, &desired->topic_id, desired->partition_count, &topic_config, desired->config);
     if (topic == NULL)
         return mr_err(err, ENOMEM, "no memory for topic '%s'", name);
-    place(topic, config, reactor_count);
-    rc = mr_partition_dirs_make(topic, config, err);
+    set_sizes(topic, config);
+    place(topic, 0, config, reactor_count);
+    rc = mr_partition_dirs_make(topic, 0, config, err);
     if (rc != 0)
-        mr_partition_dirs_remove(topic, config);
+        mr_partition_dirs_remove(topic, 0, config);
     add(registry, topic);
     if (rc == 0)
         rc = save(registry, home, err);
@@ -216,6 +222,38 @@ int mr_registry_alter(struct mr_registry *registry, const struct mr_datadir *hom
     return 0;
 }
 
+int mr_registry_grow(struct mr_registry *registry, const struct mr_datadir *home, const struct mr_node_config *config, uint32_t reactor_count,
+                     struct mr_topic *topic, uint32_t partition_count, struct millrace_error *err)
+{
+    uint32_t before = topic->partition_count;
+    if (partition_count > MR_PARTITIONS_MAX || mr_topic_grow(topic, partition_count) != 0)
+        return mr_err(err, ENOMEM, "no memory for %u partitions of topic '%s'", partition_count, topic->name);
+    place(topic, before, config, reactor_count);
+    int rc = mr_partition_dirs_make(topic, before, config, err);
+    if (rc == 0)
+        rc = save(registry, home, err);
+    if (rc != 0) {
+        mr_partition_dirs_remove(topic, before, config);
+        mr_topic_shrink(topic, before);
+        return rc;
+    }
+    registry->partition_count += partition_count - before;
+    return 0;
+}
+
+int mr_registry_remove(struct mr_registry *registry, const struct mr_datadir *home, const struct mr_node_config *config, struct mr_topic *topic,
+                       struct millrace_error *err)
+{
+    int rc = mr_partition_dirs_trash(topic, config, err);
+    if (rc != 0)
+        return rc;
+    take_out(registry, topic);
+    rc = save(registry, home, err);
+    if (rc != 0)
+        add(registry, topic);
+    return rc;
+}
+
 int mr_registry_discard(struct mr_registry *registry, const struct mr_datadir *home, const struct mr_node_config *config, struct mr_topic *topic,
                         struct millrace_error *err)
 {
@@ -225,7 +263,7 @@ int mr_registry_discard(struct mr_registry *registry, const struct mr_datadir *h
         add(registry, topic);
         return rc;
     }
-    mr_partition_dirs_remove(topic, config);
+    mr_partition_dirs_remove(topic, 0, config);
     mr_topic_free(topic);
     return 0;
 }

@@ -33,6 +33,20 @@ int mr_registry_create(struct mr_registry *registry, const struct mr_datadir *ho
 int mr_registry_alter(struct mr_registry *registry, const struct mr_datadir *home, struct mr_topic *topic, const char *lines,
                       struct millrace_error *err) MR_MUST_USE;
 
+/**
+ * A topic has more partitions, durably, with their directories. Not yet with memory, nor known to reactors.
+ * @return 0; -ENOSPC, -EIO, -ENOMEM with a message: all is as before
+ */
+int mr_registry_grow(struct mr_registry *registry, const struct mr_datadir *home, const struct mr_node_config *config, uint32_t reactor_count,
+                     struct mr_topic *topic, uint32_t partition_count, struct millrace_error *err) MR_MUST_USE;
+
+/**
+ * A topic is no more, durably: its directories get other names (trash.h), and it is the caller's. Nobody may use its files any more.
+ * @return 0; -EIO, -ENOSPC with a message: it stays
+ */
+int mr_registry_remove(struct mr_registry *registry, const struct mr_datadir *home, const struct mr_node_config *config, struct mr_topic *topic,
+                       struct millrace_error *err) MR_MUST_USE;
+
 /** Take back a topic that was just created and that no thread knows yet: out of topics.json, its empty directories, its memory.
  * @return 0; -EIO with a message: it stays */
 int mr_registry_discard(struct mr_registry *registry, const struct mr_datadir *home, const struct mr_node_config *config, struct mr_topic *topic,

@@ -41,7 +41,7 @@ static bool adopt_head(struct mr_memory *memory, struct mr_topic *topic)
     if (mr_memory_adopt(memory, name, false, mr_head_bytes(topic->partition_count), true, &topic->head_file, &err) != 0)
         return false;
     struct mr_head *head = topic->head_file.base;
-    bool ours = head->magic == MR_HEAD_MAGIC && head->version == MR_HEAD_VERSION && head->partition_capacity >= topic->partition_count &&
+    bool ours = head->magic == MR_HEAD_MAGIC && head->version == MR_HEAD_VERSION && mr_load_relaxed(&head->deleted) == 0 && head->partition_capacity >= topic->partition_count &&
                 memcmp(&head->boot_id, &memory->boot_id, sizeof head->boot_id) == 0 && mr_uuid_equal(&head->topic_id, &topic->id);
     if (ours) {
         /* Sizes are the topic's for as long as its memory lives, whatever the configuration says now. */
@@ -56,7 +56,7 @@ static bool adopt_head(struct mr_memory *memory, struct mr_topic *topic)
         }
     }
     if (!ours) {
-        mr_say_info("topic '%s': memory of another boot or version is discarded", topic->name);
+        mr_say_info("topic '%s': memory of another boot or version, or of a deletion that was broken off, is discarded", topic->name);
         mr_memory_unmap(&topic->head_file);
         return false;
     }
@@ -172,7 +172,7 @@ static int look_at_topic(struct mr_start_topic *slot, struct mr_memory *memory, 
         if (slot->recovered[p] == NULL)
             return mr_err(err, ENOMEM, "no memory for %u partitions", topic->partition_count);
         if (has_head)
-            adopting[(*adopting_count)++] = (struct mr_adopting){.partition = &topic->partitions[p], .recovered = slot->recovered[p],
+            adopting[(*adopting_count)++] = (struct mr_adopting){.partition = topic->partitions[p], .recovered = slot->recovered[p],
                                                                  .head = head_partition(topic, p)};
     }
     return 0;
@@ -187,7 +187,7 @@ static int find_topic(struct mr_start *start, struct mr_start_topic *slot, struc
     bool has_head = topic->head != NULL;
 
     for (uint32_t p = 0; p < topic->partition_count; p++) {
-        struct mr_topic_partition *partition = &topic->partitions[p];
+        struct mr_topic_partition *partition = topic->partitions[p];
         if (partition->lost != NULL) {
             int rc = find_lost(start, memory, disk, config, partition, has_head ? head_partition(topic, p) : NULL, slot->recovered[p], err);
             if (rc != 0)
@@ -267,7 +267,7 @@ static int sweep_one(void *context, const char *name, bool huge)
             continue;
         taken = strncmp(name, "head.", 5) == 0 || strncmp(name, "slots.", 6) == 0;
         if (!taken && sscanf(name, "extent.%*32[0-9a-f].%u.%u", &p, &file_id) == 2 && p < topic->partition_count) {
-            struct mr_topic_partition *partition = &topic->partitions[p];
+            struct mr_topic_partition *partition = topic->partitions[p];
             for (const struct mr_extent_file *file = partition->files; file != NULL && !taken; file = file->next)
                 taken = file->file_id == file_id;
             if (file_id >= partition->next_file_id)

@@ -51,6 +51,8 @@ struct mr_topic_partition {
     uint64_t open_sequence;                      /* of its first record, all 64 bits */
     struct mr_batch_writer *writer;              /* of the open batch */
     bool is_open;
+    bool deleted;              /* with its topic: refuses everything */
+    uint32_t answers_awaited;  /* of the steward, to what its log asked for */
 
     /* steward */
     alignas(MR_CACHE_LINE) struct mr_segment_files *segments;
@@ -70,6 +72,14 @@ struct mr_slot_file {
     uint8_t **piece; /* MR_SLOT_PIECES_MAX mappings */
     uint32_t *free;  /* stack of slot indices */
     uint32_t free_count, free_capacity;
+    uint64_t accounted_bytes;  /* of the node's budget */
+    uint32_t forgotten;        /* partitions of a deleted topic that are done with it */
+};
+
+struct mr_topic_piece {
+    struct mr_topic_piece *next;
+    void *base;
+    uint64_t from, bytes; /* of the file */
 };
 
 struct mr_topic {
@@ -82,9 +92,11 @@ struct mr_topic {
     uint32_t slot_bytes, extent_bytes;
     struct mr_head *head;
     struct mr_memory_file head_file;
+    struct mr_topic_piece *head_pieces; /* of the same file, mapped when it grew */
+    bool deleted;                       /* the door's: freed when no session refers to it */
     int slots_fd; /* O_RDONLY, -1 until the first slot exists; opened by the door when asked for */
     struct mr_slot_file slots;
-    struct mr_topic_partition *partitions;
+    struct mr_topic_partition **partitions; /* [partition_count]; each stays where it is */
 };
 
 /** Names of a topic's memory files; name holds at least 80 bytes. */
@@ -94,6 +106,13 @@ void mr_topic_extent_name(const struct mr_uuid *id, uint32_t partition, uint32_t
 /** Room for a topic with its partitions; nothing in it but what is given. NULL: no memory. */
 struct mr_topic *mr_topic_new(const char *name, const struct mr_uuid *id, uint32_t partition_count, const struct mr_topic_config *config,
                               const char *lines);
+
+/** Room for more partitions, up to `partition_count`; those that are there stay where they are. Nobody else may look at the array meanwhile.
+ * @return 0; -ENOMEM: as before */
+int mr_topic_grow(struct mr_topic *topic, uint32_t partition_count) MR_MUST_USE;
+
+/** Back to fewer, that nobody knows of yet. */
+void mr_topic_shrink(struct mr_topic *topic, uint32_t partition_count);
 
 /** Its memory must be unmapped, and no thread may know it any more. */
 void mr_topic_free(struct mr_topic *topic);

@@ -104,6 +104,13 @@ static MR_COLD void go_offline(struct mr_reactor *reactor, const struct mr_log_a
                      "(dmesg), then restart millraced", reactor->options.directory_path[action->directory], strerror(-action->result));
 }
 
+/* The steward answers these with one event each. */
+static bool is_answered(uint32_t kind)
+{
+    return kind == MR_LOG_ACTION_WANT_EXTENT || kind == MR_LOG_ACTION_WANT_SEGMENT || kind == MR_LOG_ACTION_WANT_ALLOCATE ||
+           kind == MR_LOG_ACTION_CLOSE_SEGMENT;
+}
+
 static void carry_out(struct mr_reactor *reactor, const struct mr_log_action *action)
 {
     struct mr_topic_partition *partition = action->partition != NULL ? mr_partition_context(action->partition) : NULL;
@@ -123,6 +130,8 @@ static void carry_out(struct mr_reactor *reactor, const struct mr_log_action *ac
         break;
     default: {
         struct mr_steward_job job = {.action = *action, .partition = partition};
+        if (partition != NULL)
+            partition->answers_awaited += is_answered(action->kind);
         bool sent = mr_mailbox_send(reactor->options.jobs, &job);
         mr_assert(sent); /* room was looked at before the step */
         mr_bell_ring(reactor->options.jobs->bell);

@@ -33,6 +33,10 @@ static void arm(struct mr_reactor *reactor, struct mr_handle *handle, uint64_t w
     }
     if (handle->armed_at != NULL)
         return;
+    if (partition->deleted) { /* nothing will come */
+        note_due(reactor, handle->ring);
+        return;
+    }
     if (partition->armed != NULL)
         partition->armed->armed_at = &handle->armed_next;
     else
@@ -77,10 +81,14 @@ void reactor_disarm(struct mr_handle *const *handles, uint32_t count)
 
 void reactor_wake_armed(struct mr_reactor *reactor, struct mr_topic_partition *partition)
 {
+    if (mr_load_relaxed(&partition->head->visible) != partition->armed_visible) /* else appended, and not committed yet */
+        reactor_wake_all_armed(reactor, partition);
+}
+
+void reactor_wake_all_armed(struct mr_reactor *reactor, struct mr_topic_partition *partition)
+{
     struct mr_handle *next;
 
-    if (mr_load_relaxed(&partition->head->visible) == partition->armed_visible)
-        return; /* appended, and not committed yet */
     for (struct mr_handle *handle = partition->armed; handle != NULL; handle = next) {
         next = handle->armed_next;
         handle->armed_at = NULL;

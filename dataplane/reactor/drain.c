@@ -229,6 +229,10 @@ static MR_COLD enum take take_slow(struct mr_reactor *reactor, struct mr_handle 
         refuse(reactor, handle, frame->sequence, MR_COMPLETION_NOT_OWNER, 0, group);
         return TAKEN;
     }
+    if (partition->deleted) {
+        refuse(reactor, handle, frame->sequence, MR_COMPLETION_DELETED, 0, group);
+        return TAKEN;
+    }
     if (partition->log == NULL) { /* the log had no place for it when its topic was made */
         refuse(reactor, handle, frame->sequence, MR_COMPLETION_OFFLINE, 0, group);
         return TAKEN;

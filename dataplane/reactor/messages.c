@@ -65,8 +65,8 @@ static void add_topic(struct mr_reactor *reactor, const struct mr_reactor_messag
 {
     struct mr_reactor_reply reply = {.kind = message->kind, .topic = message->topic, .context = message->context};
     uint32_t refused = 0;
-    for (uint32_t p = 0; p < message->topic->partition_count; p++) {
-        struct mr_topic_partition *partition = &message->topic->partitions[p];
+    for (uint32_t p = message->first_partition; p < message->topic->partition_count; p++) {
+        struct mr_topic_partition *partition = message->topic->partitions[p];
         if (partition->reactor != reactor->options.index)
             continue;
         int rc = add_partition(reactor, partition, message->recovered != NULL ? message->recovered[p] : NULL);
@@ -90,7 +90,7 @@ static void configure_topic(struct mr_reactor *reactor, const struct mr_reactor_
     const struct mr_topic_config *config = message->config;
     uint64_t retention_bytes = config->retention_bytes < 0 ? UINT64_MAX : (uint64_t)config->retention_bytes;
     for (uint32_t p = 0; p < message->topic->partition_count; p++) {
-        const struct mr_topic_partition *partition = &message->topic->partitions[p];
+        const struct mr_topic_partition *partition = message->topic->partitions[p];
         if (partition->reactor == reactor->options.index && partition->log != NULL)
             mr_partition_configure(partition->log, (uint64_t)config->segment_bytes, retention_bytes, (uint32_t)config->message_bytes_max);
     }
@@ -281,6 +281,9 @@ bool reactor_messages(struct mr_reactor *reactor)
         case MR_REACTOR_CONFIGURE_TOPIC:
             configure_topic(reactor, &message);
             break;
+        case MR_REACTOR_REMOVE_TOPIC:
+            reactor_remove_topic(reactor, message.topic);
+            break;
         case MR_REACTOR_BEGIN:
             reactor->begun = true;
             reactor->log_due = true;
@@ -319,6 +322,7 @@ bool reactor_messages(struct mr_reactor *reactor)
     struct mr_log_event event;
     while (reactor->event_count < MR_EVENTS / 2 && mr_mailbox_receive(reactor->options.answers, &event)) {
         reactor->events[reactor->event_count++] = event;
+        ((struct mr_topic_partition *)mr_partition_context(event.partition))->answers_awaited--;
         any = true;
     }
     return any;

@@ -62,6 +62,8 @@ static bool pass(struct mr_reactor *reactor)
         reactor_recheck_freeing(reactor);
     }
     any |= reactor_step_log(reactor);
+    if (mr_unlikely(reactor->removing.topic != NULL))
+        reactor_go_on_removing(reactor);
     if (mr_unlikely(reactor->now_ns >= reactor->housekeep_ns))
         housekeep(reactor);
     reactor_wake_sleepers(reactor);
@@ -181,6 +183,8 @@ void mr_reactor_join(struct mr_reactor *reactor)
     close(reactor->epoll);
     free(reactor->freeing);
     free(reactor->closing_handles);
+    free(reactor->removing.partitions);
+    free(reactor->removing.extents);
     free(reactor->unsent);
     free(reactor->partitions);
     free(reactor->rings);

@@ -56,8 +56,9 @@ struct mr_subscriber {
 };
 
 enum mr_reactor_message_kind {
-    MR_REACTOR_ADD_TOPIC = 1, /* topic, recovered[partition] or NULL */
+    MR_REACTOR_ADD_TOPIC = 1, /* topic, its partitions from first_partition on, recovered[partition] or NULL */
     MR_REACTOR_CONFIGURE_TOPIC, /* topic, config: what it will be; the message's until the reply */
+    MR_REACTOR_REMOVE_TOPIC,    /* topic: its head says that it is deleted; reply when nothing here refers to its logs */
     MR_REACTOR_BEGIN,         /* all that was found at start is added: the log may run (log.h: SECURED means what was added before) */
     MR_REACTOR_ADD_RING,      /* ring */
     MR_REACTOR_SET_HANDLES,   /* ring, handles, handle_count, without those that were asked back; reply gives the old table back */
@@ -73,6 +74,7 @@ enum mr_reactor_message_kind {
 struct mr_reactor_message {
     uint32_t kind;
     uint32_t handle_count;
+    uint32_t first_partition;
     bool retires; /* CLOSE_RING: the session goes on in another ring */
     struct mr_topic *topic;
     const struct mr_log_recovered *const *recovered;

@@ -92,6 +92,16 @@ struct mr_handles_closing {
     bool drained;     /* they are no longer in the ring's table */
 };
 
+/** A topic that is being deleted; its partitions here, one after another (remove.c). */
+struct mr_removing {
+    struct mr_topic *topic; /* NULL: none is */
+    struct mr_topic_partition **partitions;
+    uint32_t count, done;
+    bool forgotten; /* partitions[done], by the log: what is left is to be handed over */
+    struct mr_log_live_extent *extents;
+    uint32_t extent_count;
+};
+
 struct mr_reactor {
     struct mr_reactor_options options;
     struct mr_log *log;
@@ -124,6 +134,7 @@ struct mr_reactor {
     struct mr_pace pace;
     struct mr_freeing *freeing;
     uint32_t freeing_count, freeing_capacity;
+    struct mr_removing removing;
     struct mr_handles_closing *closing_handles;
     uint32_t closing_handles_count, closing_handles_capacity;
     struct mr_reactor_reply *unsent; /* for which the door's mailbox had no room: waiting for it here could be for ever, when it waits for us */
@@ -152,6 +163,7 @@ bool reactor_has_arms(const struct mr_ring_session *ring);
 void reactor_take_arms(struct mr_reactor *reactor, struct mr_ring_session *ring);
 void reactor_disarm(struct mr_handle *const *handles, uint32_t count);
 void reactor_wake_armed(struct mr_reactor *reactor, struct mr_topic_partition *partition);
+void reactor_wake_all_armed(struct mr_reactor *reactor, struct mr_topic_partition *partition);
 void reactor_wake_due(struct mr_reactor *reactor);
 
 /* actions.c */
@@ -166,6 +178,10 @@ void reactor_close_rings(struct mr_reactor *reactor);
 void reactor_close_handles(struct mr_reactor *reactor);
 void reactor_reply(struct mr_reactor *reactor, const struct mr_reactor_reply *reply);
 void reactor_send_replies(struct mr_reactor *reactor);
+
+/* remove.c */
+void reactor_remove_topic(struct mr_reactor *reactor, struct mr_topic *topic);
+void reactor_go_on_removing(struct mr_reactor *reactor);
 
 /* idle.c */
 void reactor_make_hot(struct mr_reactor *reactor, struct mr_ring_session *ring);

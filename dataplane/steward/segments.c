@@ -197,6 +197,16 @@ static int write_snapshot(struct mr_steward *steward, struct mr_topic_partition 
     return rc;
 }
 
+void steward_forget(struct mr_steward *steward, struct mr_topic_partition *partition)
+{
+    struct mr_steward_notice notice = {.kind = MR_STEWARD_FORGOTTEN, .partition = partition};
+    while (partition->segments != NULL)
+        forget(steward, partition, partition->segments->base_offset);
+    if (++partition->topic->slots.forgotten == partition->topic->partition_count)
+        steward_release_slots(steward, partition->topic);
+    steward_notify(steward, &notice);
+}
+
 void steward_close_segment(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action)
 {
     struct mr_disk *disk = steward->options.disk;

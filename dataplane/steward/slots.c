@@ -66,6 +66,7 @@ static int grow_slots(struct mr_steward *steward, struct mr_topic *topic, struct
     if (rc != 0)
         return rc;
     mr_fetch_add_relaxed(&steward->memory_bytes, bytes);
+    slots->accounted_bytes += bytes;
     return add_piece(slots, piece);
 }
 
@@ -96,6 +97,7 @@ void steward_make_slot(struct mr_steward *steward, struct mr_topic_partition *pa
             return;
         }
         mr_fetch_add_relaxed(&steward->memory_bytes, topic->slot_bytes);
+        slots->accounted_bytes += topic->slot_bytes;
     }
     slots->free_count--;
     steward_grant(steward, partition, memory, MR_EXTENT_FILE_SLOT | slot, topic->slot_bytes, true);
@@ -109,6 +111,20 @@ void steward_take_slot(struct mr_topic *topic, const struct mr_log_live_extent *
     extent->memory->magic = 0; /* nobody looks at it: the next daemon may take it as free */
     if (push_free(&topic->slots, slot) != 0)
         mr_say_warn("no memory to note a free slot of topic '%s'; it stays unused until the next start", topic->name);
+}
+
+/* Of a deleted topic: no partition has a slot any more. Readers keep their own mappings. */
+void steward_release_slots(struct mr_steward *steward, struct mr_topic *topic)
+{
+    struct mr_slot_file *slots = &topic->slots;
+    char name[80];
+    for (uint32_t i = 0; i < slots->piece_count; i++)
+        munmap(slots->piece[i], (uint64_t)MR_SLOT_PIECE_SLOTS * topic->slot_bytes);
+    mr_topic_slots_name(&topic->id, name);
+    mr_memory_unlink(steward->options.memory, name, false);
+    atomic_fetch_sub_explicit(&steward->memory_bytes, slots->accounted_bytes, memory_order_relaxed);
+    slots->piece_count = slots->free_count = 0;
+    slots->accounted_bytes = 0;
 }
 
 int mr_steward_slots_adopt(struct mr_memory *memory, struct mr_topic *topic, struct millrace_error *err)
@@ -202,7 +218,8 @@ int mr_steward_slots_settle(struct mr_memory *memory, struct mr_topic *topic, st
     for (uint32_t i = slots->piece_count * MR_SLOT_PIECE_SLOTS; i > 0 && rc == 0; i--)
         if (state[i - 1] == 0)
             rc = push_free(slots, (i - 1) | SLOT_UNBACKED);
-    *used_bytes += (uint64_t)(live_count + lost) * topic->slot_bytes;
+    slots->accounted_bytes = (uint64_t)(live_count + lost) * topic->slot_bytes;
+    *used_bytes += slots->accounted_bytes;
     free(state);
     return rc == 0 ? 0 : mr_err(err, ENOMEM, "no memory for the slots of topic '%s'", topic->name);
 }

@@ -57,6 +57,9 @@ static void carry_out(struct mr_steward *steward, const struct mr_steward_job *j
     case MR_LOG_ACTION_DELETE_SEGMENT:
         steward_delete_segment(steward, job->partition, &job->action);
         break;
+    case MR_STEWARD_FORGET:
+        steward_forget(steward, job->partition);
+        break;
     case MR_LOG_ACTION_SECURED: {
         struct mr_steward_notice notice = {.kind = MR_STEWARD_SECURED};
         steward_notify(steward, &notice);

@@ -23,11 +23,14 @@ struct mr_steward_job {
     struct mr_topic_partition *partition;
 };
 
+#define MR_STEWARD_FORGET 100u /* action.kind: nothing of the partition is used any more; close its files. Notice FORGOTTEN */
+
 /** A message to the door. */
 enum mr_steward_notice_kind {
     MR_STEWARD_EXTENT_MADE = 1, /* read_fd becomes the door's */
     MR_STEWARD_EXTENT_GONE = 2,
     MR_STEWARD_SECURED = 3, /* all reactors: old journals were retired */
+    MR_STEWARD_FORGOTTEN = 4, /* partition: nobody but sessions refers to it */
 };
 
 struct mr_steward_notice {

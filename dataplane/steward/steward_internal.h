@@ -31,8 +31,10 @@ void steward_grant(struct mr_steward *steward, struct mr_topic_partition *partit
 /* slots.c */
 void steward_make_slot(struct mr_steward *steward, struct mr_topic_partition *partition);
 void steward_take_slot(struct mr_topic *topic, const struct mr_log_live_extent *extent);
+void steward_release_slots(struct mr_steward *steward, struct mr_topic *topic);
 
 /* segments.c */
+void steward_forget(struct mr_steward *steward, struct mr_topic_partition *partition);
 void steward_make_segment(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action);
 void steward_allocate_segment(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action);
 void steward_close_segment(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action);

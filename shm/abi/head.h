@@ -31,7 +31,7 @@ struct mr_head {
     uint32_t slot_bytes;            /* size of each slot in the slot file */
     uint32_t extent_bytes;          /* size of each hugepage extent */
     _Atomic uint32_t partition_count; /* moves last when a topic grows (release) */
-    uint32_t reserved;
+    _Atomic uint32_t deleted;         /* 1: the topic is no more, and this head is nobody's */
     _Atomic uint64_t daemon_generation; /* advanced by each daemon that takes the data directory over */
 };
 static_assert(sizeof(struct mr_head) <= 4096, "ABI");

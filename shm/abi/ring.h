@@ -100,6 +100,7 @@ enum mr_completion_error {
     MR_COMPLETION_NO_SPACE = 7,     /* disk full: refused before the append; never appended */
     MR_COMPLETION_FENCED = 8,       /* a newer producer epoch exists */
     MR_COMPLETION_DENIED = 9,
+    MR_COMPLETION_DELETED = 10,     /* the topic was deleted: stored or not, it is gone */
 };
 
 /** Why a session was poisoned; counted and logged once each (S7). */

@@ -247,6 +247,8 @@ MR_CLIENT_EXPORT MR_HOT int millrace_consumer_poll(struct millrace_consumer *con
         rc = mr_client_drive(client);
         if (mr_unlikely(rc != 0 || consumer->lost))
             return -ENOTCONN;
+        if (mr_unlikely(mr_load_relaxed(&consumer->head->deleted) != 0))
+            return -ENOENT;
         if (timeout_ms == 0)
             return 0;
         if (!waits)
@@ -324,7 +326,9 @@ MR_CLIENT_EXPORT int millrace_consumer_copy(struct millrace_consumer *consumer, 
         return (int)count;
     }
     int rc = error != 0 ? error : mr_client_drive(consumer->client);
-    return rc == 0 && consumer->lost ? -ENOTCONN : rc;
+    if (rc == 0 && consumer->lost)
+        return -ENOTCONN;
+    return rc == 0 && mr_load_relaxed(&consumer->head->deleted) != 0 ? -ENOENT : rc;
 }
 
 MR_CLIENT_EXPORT int millrace_record_header(const struct millrace_record *record, uint32_t index, struct millrace_header *header)

@@ -17,6 +17,8 @@ static int errno_of(int32_t error)
         return -ETIMEDOUT;
     case MR_COMPLETION_NO_SPACE:
         return -ENOSPC;
+    case MR_COMPLETION_DELETED:
+        return -ENOENT;
     case MR_COMPLETION_FENCED:
     case MR_COMPLETION_DENIED:
         return -EACCES;

@@ -43,6 +43,16 @@ MR_CLIENT_EXPORT int millrace_topic_alter(struct millrace_client *client, const 
     return change(client, MR_MESSAGE_TOPIC_ALTER, topic, 0, config, err);
 }
 
+MR_CLIENT_EXPORT int millrace_topic_add_partitions(struct millrace_client *client, const char *topic, uint32_t partitions, struct millrace_error *err)
+{
+    return change(client, MR_MESSAGE_TOPIC_PARTITIONS, topic, partitions, NULL, err);
+}
+
+MR_CLIENT_EXPORT int millrace_topic_delete(struct millrace_client *client, const char *topic, struct millrace_error *err)
+{
+    return change(client, MR_MESSAGE_TOPIC_DELETE, topic, 0, NULL, err);
+}
+
 MR_CLIENT_EXPORT int millrace_topic_list(struct millrace_client *client, char **json, struct millrace_error *err)
 {
     union mr_message reply;

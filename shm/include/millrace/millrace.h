@@ -73,6 +73,18 @@ int millrace_topic_create(struct millrace_client *client, const char *topic, uin
 int millrace_topic_alter(struct millrace_client *client, const char *topic, const char *config, struct millrace_error *err);
 
 /**
+ * Give a topic more partitions. Blocks until they can be used. Producers and consumers see them when they are opened anew.
+ * @param partitions how many it shall have in all. @return 0; -ENOENT; -EINVAL: not more than it has; else as millrace_topic_create()
+ */
+int millrace_topic_add_partitions(struct millrace_client *client, const char *topic, uint32_t partitions, struct millrace_error *err);
+
+/**
+ * Delete a topic and all its records. Blocks until nobody can reach them: consumers get -ENOENT, so do acks of its producers.
+ * @return 0; -ENOENT; else as millrace_topic_create()
+ */
+int millrace_topic_delete(struct millrace_client *client, const char *topic, struct millrace_error *err);
+
+/**
  * List topics: a JSON array of {"name", "partitions", "durability", ...}.
  * @param json set to a terminated string, owned by the caller: free()
  */

@@ -100,6 +100,7 @@ struct millrace_ack {
     enum millrace_durability durability;
     int error;             /* 0, or one of these:
                             * -EMSGSIZE, -EINVAL, -ENOSPC, -EACCES, -EIO (the partition is offline): never stored
+                            * -ENOENT: the topic was deleted
                             * -ETIMEDOUT: outcome unknown: not acknowledged within the broker's delivery.timeout.ms, or its disk failed before it
                             *   could be, or it died with the record and the next one could not look whether it is stored
                             * -ENOMEM: of this program; not sent again after a restart of the broker, else never stored

@@ -154,8 +154,8 @@ static void the_home_is_found_whatever_the_order(void **state)
     assert_non_null(topic);
     for (uint32_t p = 0; p < 4; p++) {
         char name[20];
-        snprintf(name, sizeof name, "%s/t-%u", topic->partitions[p].directory == 1 ? "a" : "elsewhere", p);
-        assert_null(topic->partitions[p].lost);
+        snprintf(name, sizeof name, "%s/t-%u", topic->partitions[p]->directory == 1 ? "a" : "elsewhere", p);
+        assert_null(topic->partitions[p]->lost);
         assert_true(is_there(name));
     }
     stop();
@@ -183,7 +183,7 @@ static void a_directory_that_is_lost_for_good_can_be_given_up(void **state)
     struct mr_topic *topic = mr_registry_find(&registry, "t");
     uint32_t lost = 0;
     for (uint32_t p = 0; p < 4; p++)
-        lost += topic->partitions[p].lost != NULL;
+        lost += topic->partitions[p]->lost != NULL;
     assert_int_equal(lost, 2);
     stop();
     expect_refused("a,off", -EINVAL, "/off'", "log-dirs'"); /* and taken in again, by the line that the message names */
@@ -192,7 +192,7 @@ static void a_directory_that_is_lost_for_good_can_be_given_up(void **state)
     assert_int_equal(start("a,off"), 0);
     topic = mr_registry_find(&registry, "t");
     for (uint32_t p = 0; p < 4; p++)
-        assert_null(topic->partitions[p].lost);
+        assert_null(topic->partitions[p]->lost);
     stop();
 }
 
@@ -228,10 +228,10 @@ static void a_partition_without_its_directory_is_lost(void **state)
     shell("mv %s/t-1 %s/t-2 . && cp -r t-2 a && cp -r t-2 b", other, home);
     assert_int_equal(start("a,b"), 0);
     struct mr_topic *topic = mr_registry_find(&registry, "t");
-    assert_non_null(strstr(topic->partitions[0].lost, "of another topic: put the right one back"));
-    assert_non_null(strstr(topic->partitions[1].lost, "in none of log.dirs: put it back"));
-    assert_non_null(strstr(topic->partitions[2].lost, "in two of log.dirs: move"));
-    assert_null(topic->partitions[3].lost);
+    assert_non_null(strstr(topic->partitions[0]->lost, "of another topic: put the right one back"));
+    assert_non_null(strstr(topic->partitions[1]->lost, "in none of log.dirs: put it back"));
+    assert_non_null(strstr(topic->partitions[2]->lost, "in two of log.dirs: move"));
+    assert_null(topic->partitions[3]->lost);
     stop();
     assert_false(is_there("a/t-1") || is_there("b/t-1"));
     shell("rm -r %s/t-0 %s/t-2 && mv gone %s/t-0 && mv t-1 %s", home, other, home, other);
@@ -239,7 +239,7 @@ static void a_partition_without_its_directory_is_lost(void **state)
     assert_int_equal(start("b,a"), 0);
     topic = mr_registry_find(&registry, "t");
     for (uint32_t p = 0; p < 4; p++)
-        assert_null(topic->partitions[p].lost);
+        assert_null(topic->partitions[p]->lost);
     stop();
 }
 
@@ -248,9 +248,9 @@ static void partition_metadata_is_what_kafka_writes(void **state)
     static const struct mr_uuid id = {{0xfb, 0xff, 0xbe, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
     assert_int_equal(start("a"), 0);
     struct mr_topic *topic = mr_topic_new("k", &id, 1, &config.topic, "");
-    assert_int_equal(mr_partition_dirs_make(topic, &config, &err), 0);
+    assert_int_equal(mr_partition_dirs_make(topic, 0, &config, &err), 0);
     shell("printf 'version: 0\\ntopic_id: -_--AwQFBgcICQoLDA0ODw\\n' | cmp - a/k-0/partition.metadata");
-    mr_partition_dirs_remove(topic, &config);
+    mr_partition_dirs_remove(topic, 0, &config);
     assert_false(is_there("a/k-0"));
     mr_topic_free(topic);
     stop();
@@ -275,7 +275,7 @@ static void a_new_topic_takes_no_directory_that_holds_files(void **state)
     stop();
     assert_int_equal(start("a,b"), 0);
     topic = mr_registry_find(&registry, "u");
-    assert_true(topic->partitions[0].lost == NULL && topic->partitions[1].lost == NULL);
+    assert_true(topic->partitions[0]->lost == NULL && topic->partitions[1]->lost == NULL);
     stop();
 }
 

@@ -225,7 +225,7 @@ static void topics_outlive_the_process_with_their_configs(void **state)
     assert_int_equal(topic->config.segment_bytes, 16 << 20);
     assert_null(mr_registry_find(&registry, "x"));
     for (uint32_t p = 0; p + 1 < 5; p++) /* neighbours lie on different reactors */
-        assert_int_not_equal(topic->partitions[p].reactor, topic->partitions[p + 1].reactor);
+        assert_int_not_equal(topic->partitions[p]->reactor, topic->partitions[p + 1]->reactor);
     mr_registry_release(&registry);
     mr_datadir_close(&directory);
 }

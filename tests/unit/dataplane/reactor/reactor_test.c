@@ -216,7 +216,7 @@ static int start(uint32_t durability, uint32_t idle, uint64_t timeout_ms)
     memset(world.head, 0, mr_align_up(mr_head_bytes(PARTITIONS), 4096));
     world.topic->head = (struct mr_head *)(void *)world.head;
     for (uint32_t p = 0; p < PARTITIONS; p++)
-        world.topic->partitions[p].head = (struct mr_head_partition *)(void *)(world.head + MR_HEAD_PARTITIONS_POSITION) + p;
+        world.topic->partitions[p]->head = (struct mr_head_partition *)(void *)(world.head + MR_HEAD_PARTITIONS_POSITION) + p;
     send_message((struct mr_reactor_message){.kind = MR_REACTOR_ADD_TOPIC, .topic = world.topic});
     assert_int_equal(await(MR_REACTOR_ADD_TOPIC).result, 0);
     send_message((struct mr_reactor_message){.kind = MR_REACTOR_BEGIN});
@@ -271,9 +271,7 @@ static int stop(void **state)
     mr_bell_release(&world.bell);
     mr_bell_release(&world.door_bell);
     mr_bell_release(&world.steward_bell);
-    free(world.topic->partitions);
-    free(world.topic->slots.piece);
-    free(world.topic);
+    mr_topic_free(world.topic);
     free(world.head);
     free(world.staging);
     snprintf(command, sizeof command, "rm -rf '%s'", world.root);
@@ -293,7 +291,7 @@ static struct test_ring *open_ring_of(uint32_t r, uint8_t acks, uint32_t submiss
     mr_ring_producer_init(&ring->end, ring->memory, shape);
     for (uint32_t p = 0; p < PARTITIONS; p++) {
         ring->handle[p] = calloc(1, sizeof **ring->handle);
-        *ring->handle[p] = (struct mr_handle){.partition = &world.topic->partitions[p], .ring = ring->session, .producer_id = 100 + r,
+        *ring->handle[p] = (struct mr_handle){.partition = world.topic->partitions[p], .ring = ring->session, .producer_id = 100 + r,
                                               .kind = MR_HANDLE_PRODUCER, .acks = acks, .number = p};
         tables[r][p] = ring->handle[p];
     }
@@ -608,7 +606,7 @@ static void what_was_appended_before_the_disk_failed_is_unknown_and_the_rest_is_
     await_answers(ring, 10, &answers);
     assert_true(answers.of[MR_COMPLETION_TIMED_OUT] > 0);
     assert_int_equal(answers.of[MR_COMPLETION_TIMED_OUT] + answers.of[MR_COMPLETION_OFFLINE], 10);
-    uint64_t end = mr_load_acquire(&world.topic->partitions[0].head->log_end);
+    uint64_t end = mr_load_acquire(&world.topic->partitions[0]->head->log_end);
     assert_int_equal(end, 10 + answers.of[MR_COMPLETION_TIMED_OUT]);
     for (uint32_t i = 0; i < 1000; i++)
         assert_true(commit(ring, 0));
@@ -620,7 +618,7 @@ static void what_was_appended_before_the_disk_failed_is_unknown_and_the_rest_is_
     await_answers(ring, (uint32_t)end - 5, &answers);
     assert_int_equal(answers.of[MR_COMPLETION_OK], 5);
     assert_int_equal(answers.of[MR_COMPLETION_TIMED_OUT], end - 10);
-    assert_int_equal(mr_load_acquire(&world.topic->partitions[0].head->log_end), end);
+    assert_int_equal(mr_load_acquire(&world.topic->partitions[0]->head->log_end), end);
 }
 
 static void ring_of_a_dead_client_comes_back_when_its_last_ack_settles(void **state)
@@ -647,7 +645,7 @@ static void what_a_dead_client_committed_is_appended(void **state)
         assert_true(commit(ring, 0));
     close_ring(ring); /* memory for the first batch is not even asked for */
     (void)await(MR_REACTOR_CLOSE_RING);
-    assert_int_equal(mr_load_acquire(&world.topic->partitions[0].head->visible), 1000);
+    assert_int_equal(mr_load_acquire(&world.topic->partitions[0]->head->visible), 1000);
 }
 
 static void replies_do_not_wait_for_a_door_that_waits(void **state)
@@ -656,7 +654,7 @@ static void replies_do_not_wait_for_a_door_that_waits(void **state)
     struct mr_reactor_reply reply;
     uint32_t count = 0;
     for (uint32_t i = 0; i < MR_COUNT_OF(subscribers); i++) {
-        subscribers[i].partition = &world.topic->partitions[i % PARTITIONS];
+        subscribers[i].partition = world.topic->partitions[i % PARTITIONS];
         send_message((struct mr_reactor_message){.kind = MR_REACTOR_SUBSCRIBE, .subscriber = &subscribers[i]});
     }
     for (uint32_t i = 0; i < MR_COUNT_OF(subscribers); i++) /* nobody reads replies, of which 8 find room */
@@ -674,7 +672,7 @@ static void partition_without_a_log_refuses(void **state)
     struct test_ring *ring = open_ring(0, MR_DURABILITY_DISK);
     uint32_t refused;
     int32_t error = 0;
-    struct mr_topic_partition orphan = {.topic = world.topic, .head = world.topic->partitions[0].head};
+    struct mr_topic_partition orphan = {.topic = world.topic, .head = world.topic->partitions[0]->head};
     ring->handle[0]->partition = &orphan;
     assert_true(commit(ring, 0));
     assert_true(answered_within(ring, 1, &refused, &error) >= 0);
@@ -688,7 +686,7 @@ static void producers_share_a_ring_and_a_partition(void **state)
     struct test_ring *ring = open_ring(0, MR_DURABILITY_DISK);
     uint32_t refused, errors = 0;
     int32_t error = 0;
-    ring->handle[1]->partition = &world.topic->partitions[0]; /* the second handle: another producer of the same partition */
+    ring->handle[1]->partition = world.topic->partitions[0]; /* the second handle: another producer of the same partition */
     ring->handle[1]->producer_id = 999;
     for (uint32_t i = 0; i < 300; i++)
         assert_true(commit(ring, i % 2)); /* every frame closes the other's batch */
@@ -698,7 +696,7 @@ static void producers_share_a_ring_and_a_partition(void **state)
     assert_true(commit(ring, 0));
     assert_true(answered_within(ring, 1, &errors, &error) >= 0);
     assert_int_equal(errors, 0);
-    assert_int_equal(mr_load_acquire(&world.topic->partitions[0].head->visible), 300);
+    assert_int_equal(mr_load_acquire(&world.topic->partitions[0]->head->visible), 300);
     ring->sequence[0] = 152; /* 150 and 151 are missing */
     assert_true(commit(ring, 0));
     assert_true(answered_within(ring, 1, &errors, &error) >= 0);
@@ -708,7 +706,7 @@ static void producers_share_a_ring_and_a_partition(void **state)
         assert_true(commit(ring, 0));
     assert_true(answered_within(ring, 3, &errors, &error) >= 0);
     assert_int_equal(errors, 0);
-    assert_int_equal(mr_load_acquire(&world.topic->partitions[0].head->visible), 303);
+    assert_int_equal(mr_load_acquire(&world.topic->partitions[0]->head->visible), 303);
 }
 
 static void closed_handles_come_back_when_their_frames_are_acked_and_not_before(void **state)
@@ -756,7 +754,7 @@ static struct mr_handle *consumers_of(struct test_ring *ring, struct mr_handle *
 {
     struct mr_handle *handles = calloc(count, sizeof *handles);
     for (uint32_t i = 0; i < count; i++) {
-        handles[i] = (struct mr_handle){.partition = &world.topic->partitions[0], .ring = ring->session, .kind = MR_HANDLE_CONSUMER, .number = i};
+        handles[i] = (struct mr_handle){.partition = world.topic->partitions[0], .ring = ring->session, .kind = MR_HANDLE_CONSUMER, .number = i};
         table[i] = &handles[i];
     }
     send_message((struct mr_reactor_message){.kind = MR_REACTOR_SET_HANDLES, .ring = ring->session, .handles = table, .handle_count = count});

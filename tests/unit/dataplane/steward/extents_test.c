@@ -70,17 +70,14 @@ static int teardown(void **state)
     mr_mailbox_release(&world.notices);
     mr_bell_release(&world.bell);
     mr_bell_release(&world.reactor_bell);
-    free(world.topic->partitions);
-    free(world.topic->slots.piece);
-    free(world.topic->slots.free);
-    free(world.topic);
+    mr_topic_free(world.topic);
     snprintf(command, sizeof command, "rm -rf '%s' '%s'", world.memory.plain_folder, world.said);
     return system(command);
 }
 
 static struct mr_log_live_extent want(bool slot)
 {
-    struct mr_steward_job job = {.action = {.kind = MR_LOG_ACTION_WANT_EXTENT, .slot = slot}, .partition = &world.topic->partitions[0]};
+    struct mr_steward_job job = {.action = {.kind = MR_LOG_ACTION_WANT_EXTENT, .slot = slot}, .partition = world.topic->partitions[0]};
     struct mr_log_event event;
     assert_true(mr_mailbox_send(&world.jobs, &job));
     mr_bell_ring(&world.bell);

@@ -55,6 +55,12 @@ void steward_close_segment(struct mr_steward *steward, struct mr_topic_partition
     note("close", action->base_offset);
 }
 
+void steward_forget(struct mr_steward *steward, struct mr_topic_partition *partition)
+{
+    (void)steward, (void)partition;
+    fail();
+}
+
 void steward_delete_segment(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action)
 {
     note("delete", action->base_offset);
