@@ -31,6 +31,7 @@ enum mr_request_kind {
     MR_REQUEST_SEGMENT,
     MR_REQUEST_CLOSE, /* of a consumer: its reactors let go of its readers */
     MR_REQUEST_TOPIC, /* the control process's answer */
+    MR_REQUEST_TRIM,
     MR_REQUEST_NUMBERS, /* an open that waits for handles of what was closed before */
 };
 
@@ -235,6 +236,9 @@ void door_close_consumer(struct mr_session *session, const struct mr_message_clo
 void door_consumer_closed(struct mr_session *session);
 void door_consumer_free(struct mr_session *session, struct mr_session_consumer *consumer);
 
+/** The topic of a request. @return NULL: there is none, and the session was told */
+struct mr_topic *door_find_topic(struct mr_session *session, const char *name, uint64_t request);
+
 /* read.c */
 void door_subscribe(struct mr_session *session, const struct mr_message_subscribe *message);
 void door_unsubscribed(struct mr_subscriber *subscriber);
@@ -265,6 +269,9 @@ void door_topic_changed(struct mr_door *door, int result);
 /** Deleted topics that no session refers to any more. */
 void door_free_deleted(struct mr_door *door, uint64_t now_ms);
 int door_topics_memfd(struct mr_door *door, int *fd, uint64_t *bytes);
+void door_topic_describe(struct mr_session *session, const struct mr_message_topic_describe *message);
+void door_topic_trim(struct mr_session *session, const struct mr_message_topic_trim *message);
+void door_topic_trimmed(struct mr_session *session, const struct mr_reactor_reply *reply);
 void door_topic_list(struct mr_session *session, const struct mr_message_topic_list *message);
 
 #endif

@@ -22,7 +22,7 @@ static bool is_being_made(const struct mr_door *door, const struct mr_topic *top
     return door->change.topic == topic && door->change.kind == MR_REACTOR_ADD_TOPIC && door->change.first_partition == 0;
 }
 
-static struct mr_topic *find_topic(struct mr_session *session, const char *name_in, uint64_t request)
+struct mr_topic *door_find_topic(struct mr_session *session, const char *name_in, uint64_t request)
 {
     char name[257], text[400];
     snprintf(name, sizeof name, "%.256s", name_in);
@@ -194,7 +194,7 @@ void door_open_producer(struct mr_session *session, const struct mr_message_open
     struct mr_door *door = session->door;
     struct millrace_error err = {0};
     uint64_t request = message->header.request;
-    struct mr_topic *topic = find_topic(session, message->topic, request);
+    struct mr_topic *topic = door_find_topic(session, message->topic, request);
     uint32_t number = 0;
 
     if (topic == NULL)
@@ -300,7 +300,7 @@ void door_open_consumer(struct mr_session *session, const struct mr_message_open
 {
     struct millrace_error err = {0};
     uint64_t request = message->header.request;
-    struct mr_topic *topic = find_topic(session, message->topic, request);
+    struct mr_topic *topic = door_find_topic(session, message->topic, request);
     if (topic == NULL)
         return;
     uint32_t number = 0;

@@ -281,6 +281,14 @@ static void dispatch(struct mr_session *session, const struct mr_message_header 
         if (has_size(session, header, sizeof(struct mr_message_topic_list)))
             door_topic_list(session, message);
         break;
+    case MR_MESSAGE_TOPIC_DESCRIBE:
+        if (has_size(session, header, sizeof(struct mr_message_topic_describe)))
+            door_topic_describe(session, message);
+        break;
+    case MR_MESSAGE_TOPIC_TRIM:
+        if (has_size(session, header, sizeof(struct mr_message_topic_trim)))
+            door_topic_trim(session, message);
+        break;
     case MR_MESSAGE_CLOSE_PRODUCER:
         if (has_size(session, header, sizeof(struct mr_message_close)))
             door_close_producer(session, message);
@@ -390,7 +398,7 @@ void door_session_forget(struct mr_session *session)
 bool door_session_is_quiet(const struct mr_session *session)
 {
     return session->state == MR_SESSION_CLOSING && session->replies_awaited == 0 && session->sets_awaited == 0 && session->returns_awaited == 0 &&
-           session->request_kind != MR_REQUEST_SEGMENT;
+           session->request_kind != MR_REQUEST_SEGMENT && session->request_kind != MR_REQUEST_TRIM;
 }
 
 static bool is_settled(const struct mr_session *session)

@@ -286,3 +286,24 @@ char *mr_registry_json(const struct mr_registry *registry)
     json_decref(topics);
     return text;
 }
+
+char *mr_registry_describe(const struct mr_topic *topic, const struct mr_node_config *config)
+{
+    json_t *item = topic_json(topic, true), *partitions = json_array();
+    for (uint32_t p = 0; p < topic->partition_count; p++) {
+        const struct mr_topic_partition *partition = topic->partitions[p];
+        const struct mr_head_partition *head = partition->head;
+        bool online = head != NULL && mr_load_relaxed(&head->state) == MR_PARTITION_ONLINE;
+        json_t *one = json_pack("{s:i, s:s, s:i, s:s, s:I, s:I, s:I, s:I}", "partition", (int)p, "state", online ? "online" : "offline", "reactor",
+                                (int)partition->reactor, "directory", config->log_dirs.item[partition->directory], "log.start",
+                                (json_int_t)(head != NULL ? mr_load_relaxed(&head->log_start) : 0), "committed",
+                                (json_int_t)(head != NULL ? mr_load_relaxed(&head->visible) : 0), "durable",
+                                (json_int_t)(head != NULL ? mr_load_relaxed(&head->durable) : 0), "log.end",
+                                (json_int_t)(head != NULL ? mr_load_relaxed(&head->log_end) : 0));
+        json_array_append_new(partitions, one);
+    }
+    json_object_set_new(item, "log", partitions);
+    char *text = item != NULL ? json_dumps(item, 0) : NULL;
+    json_decref(item);
+    return text;
+}

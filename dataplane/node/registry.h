@@ -55,6 +55,9 @@ int mr_registry_discard(struct mr_registry *registry, const struct mr_datadir *h
 /** Forget all topics and free them: their memory must be unmapped, and no thread may know them any more. */
 void mr_registry_release(struct mr_registry *registry);
 
+/** JSON object for `topic describe`; to free(). NULL: no memory. */
+char *mr_registry_describe(const struct mr_topic *topic, const struct mr_node_config *config);
+
 /** JSON array for `topic list` and the control process; to free(). */
 char *mr_registry_json(const struct mr_registry *registry);
 

@@ -267,6 +267,50 @@ static void find_segment(struct mr_reactor *reactor, const struct mr_reactor_mes
     reactor_reply(reactor, &reply);
 }
 
+static void trimmed(struct mr_reactor *reactor, const struct mr_trim *trim, int result)
+{
+    struct mr_reactor_reply reply = {.kind = MR_REACTOR_TRIM, .partition = trim->partition, .context = trim->context, .result = result,
+                                     .offset = trim->offset};
+    reactor_reply(reactor, &reply);
+}
+
+static void begin_trim(struct mr_reactor *reactor, const struct mr_reactor_message *message)
+{
+    struct mr_trim asked = {.partition = message->partition, .offset = message->offset, .context = message->context};
+    struct mr_partition *log = message->partition->log;
+    uint64_t durable;
+    struct mr_trim *trim = log != NULL && !message->partition->deleted ? malloc(sizeof *trim) : NULL;
+    if (trim != NULL && asked.offset == UINT64_MAX)
+        asked.offset = mr_partition_committed(log, &durable);
+    int rc = trim == NULL ? (log == NULL ? -EIO : -ENOMEM) : mr_partition_trim(log, asked.offset);
+    if (rc != 0) {
+        free(trim);
+        trimmed(reactor, &asked, message->partition->deleted ? -ENOENT : rc);
+        return;
+    }
+    *trim = asked;
+    trim->next = reactor->trims;
+    reactor->trims = trim;
+    reactor->log_due = true;
+}
+
+void reactor_answer_trims(struct mr_reactor *reactor)
+{
+    for (struct mr_trim **at = &reactor->trims; *at != NULL;) {
+        struct mr_trim *trim = *at;
+        const struct mr_topic_partition *partition = trim->partition;
+        bool done = mr_load_relaxed(&partition->head->log_start) >= trim->offset;
+        int failed = partition->deleted ? -ENOENT : partition->log == NULL ? -EIO : mr_partition_refuses(partition->log, 0) == -EIO ? -EIO : 0;
+        if (!done && failed == 0) {
+            at = &trim->next;
+            continue;
+        }
+        *at = trim->next;
+        trimmed(reactor, trim, done ? 0 : failed);
+        free(trim);
+    }
+}
+
 bool reactor_messages(struct mr_reactor *reactor)
 {
     struct mr_reactor_message message;
@@ -310,6 +354,9 @@ bool reactor_messages(struct mr_reactor *reactor)
             break;
         case MR_REACTOR_FIND_SEGMENT:
             find_segment(reactor, &message);
+            break;
+        case MR_REACTOR_TRIM:
+            begin_trim(reactor, &message);
             break;
         case MR_REACTOR_STOP:
             reactor->stopping = true;

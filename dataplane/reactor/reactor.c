@@ -62,6 +62,8 @@ static bool pass(struct mr_reactor *reactor)
         reactor_recheck_freeing(reactor);
     }
     any |= reactor_step_log(reactor);
+    if (mr_unlikely(reactor->trims != NULL))
+        reactor_answer_trims(reactor);
     if (mr_unlikely(reactor->removing.topic != NULL))
         reactor_go_on_removing(reactor);
     if (mr_unlikely(reactor->now_ns >= reactor->housekeep_ns))
@@ -185,6 +187,11 @@ void mr_reactor_join(struct mr_reactor *reactor)
     free(reactor->closing_handles);
     free(reactor->removing.partitions);
     free(reactor->removing.extents);
+    while (reactor->trims != NULL) {
+        struct mr_trim *trim = reactor->trims;
+        reactor->trims = trim->next;
+        free(trim);
+    }
     free(reactor->unsent);
     free(reactor->partitions);
     free(reactor->rings);

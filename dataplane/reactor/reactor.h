@@ -68,6 +68,7 @@ enum mr_reactor_message_kind {
     MR_REACTOR_SUBSCRIBE,     /* subscriber */
     MR_REACTOR_UNSUBSCRIBE,   /* subscriber; reply: no longer read */
     MR_REACTOR_FIND_SEGMENT,  /* partition, offset, context */
+    MR_REACTOR_TRIM,          /* partition, offset, context; reply when it is durable, with the offset that it became */
     MR_REACTOR_STOP,          /* bring everything in place; reply when done, then the thread ends */
 };
 
@@ -99,6 +100,7 @@ struct mr_reactor_reply {
     struct mr_subscriber *subscriber;
     struct mr_topic_partition *partition;
     void *context;
+    uint64_t offset;               /* TRIM */
     struct mr_log_segment segment; /* FIND_SEGMENT */
     uint64_t inplace_position, inplace_offset;
 };

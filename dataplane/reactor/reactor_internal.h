@@ -102,6 +102,14 @@ struct mr_removing {
     uint32_t extent_count;
 };
 
+/** Records that are to go: who asked is told when it is durable. */
+struct mr_trim {
+    struct mr_trim *next;
+    struct mr_topic_partition *partition;
+    uint64_t offset;
+    void *context;
+};
+
 struct mr_reactor {
     struct mr_reactor_options options;
     struct mr_log *log;
@@ -135,6 +143,7 @@ struct mr_reactor {
     struct mr_freeing *freeing;
     uint32_t freeing_count, freeing_capacity;
     struct mr_removing removing;
+    struct mr_trim *trims; /* that are not durable yet */
     struct mr_handles_closing *closing_handles;
     uint32_t closing_handles_count, closing_handles_capacity;
     struct mr_reactor_reply *unsent; /* for which the door's mailbox had no room: waiting for it here could be for ever, when it waits for us */
@@ -174,6 +183,7 @@ void reactor_recheck_freeing(struct mr_reactor *reactor);
 /* messages.c */
 bool reactor_messages(struct mr_reactor *reactor);
 void reactor_leave(struct mr_reactor *reactor);
+void reactor_answer_trims(struct mr_reactor *reactor);
 void reactor_close_rings(struct mr_reactor *reactor);
 void reactor_close_handles(struct mr_reactor *reactor);
 void reactor_reply(struct mr_reactor *reactor, const struct mr_reactor_reply *reply);

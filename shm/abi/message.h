@@ -23,6 +23,8 @@
  *  TOPIC_CREATE, _ALTER, _PARTITIONS,   -> DONE | ERROR. The control process decides (shm/abi/control.h); EAGAIN: it is not there, or died over it:
  *  _DELETE                                 ask again with the same change id, which is done once at most
  *  TOPIC_LIST                           -> LIST + [memfd with a JSON array]
+ *  TOPIC_DESCRIBE                       -> LIST + [memfd with a JSON object] | ERROR
+ *  TOPIC_TRIM                           -> TRIMMED | ERROR
  *
  * Rings are numbered as they are made. A producer or consumer keeps to the newest ring to each reactor that was there when it was opened:
  * that is where its handles mean something. RING_GONE: nobody that is open uses this older ring any more; unmap it.
@@ -66,6 +68,9 @@ enum mr_message_type {
     MR_MESSAGE_TOPIC_ALTER = 25,
     MR_MESSAGE_TOPIC_PARTITIONS = 26,
     MR_MESSAGE_TOPIC_DELETE = 27,
+    MR_MESSAGE_TOPIC_DESCRIBE = 28,
+    MR_MESSAGE_TOPIC_TRIM = 29,
+    MR_MESSAGE_TRIMMED = 30,
 };
 
 struct mr_message_header {
@@ -232,6 +237,24 @@ struct mr_message_topic_change {
 
 struct mr_message_topic_list {
     struct mr_message_header header;
+};
+
+struct mr_message_topic_describe {
+    struct mr_message_header header;
+    char topic[256];
+};
+
+struct mr_message_topic_trim {
+    struct mr_message_header header;
+    char topic[256];
+    uint32_t partition;
+    uint32_t reserved;
+    uint64_t before_offset; /* records below go; UINT64_MAX: all that are committed */
+};
+
+struct mr_message_trimmed {
+    struct mr_message_header header;
+    uint64_t log_start; /* durable */
 };
 
 struct mr_message_list {

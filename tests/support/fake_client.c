@@ -97,6 +97,40 @@ int millrace_topic_create(struct millrace_client *client, const char *topic, uin
     return 0;
 }
 
+int millrace_topic_alter(struct millrace_client *client, const char *topic, const char *config, struct millrace_error *err)
+{
+    snprintf(the_log->faults.created, sizeof the_log->faults.created, "alter %s %s", topic, config);
+    return 0;
+}
+
+int millrace_topic_add_partitions(struct millrace_client *client, const char *topic, uint32_t partitions, struct millrace_error *err)
+{
+    snprintf(the_log->faults.created, sizeof the_log->faults.created, "partitions %s %u", topic, partitions);
+    return 0;
+}
+
+int millrace_topic_delete(struct millrace_client *client, const char *topic, struct millrace_error *err)
+{
+    snprintf(the_log->faults.created, sizeof the_log->faults.created, "delete %s", topic);
+    return 0;
+}
+
+int millrace_topic_trim(struct millrace_client *client, const char *topic, uint32_t partition, uint64_t before_offset, struct millrace_error *err)
+{
+    size_t used = strlen(the_log->faults.created);
+    snprintf(the_log->faults.created + used, sizeof the_log->faults.created - used, "trim %s-%u %lld;", topic, partition, (long long)before_offset);
+    return 0;
+}
+
+int millrace_topic_describe(struct millrace_client *client, const char *topic, char **json, struct millrace_error *err)
+{
+    *json = strdup("{\"name\":\"t\",\"id\":\"0f\",\"partitions\":2,\"config\":\"segment.bytes=64MiB\\nretention.bytes=1GiB\\n\",\"durability\":\"disk\","
+                   "\"segment.bytes\":67108864,\"retention.bytes\":1073741824,\"max.message.bytes\":1048588,\"log\":["
+                   "{\"partition\":0,\"state\":\"online\",\"reactor\":0,\"directory\":\"/d\",\"log.start\":5,\"committed\":70,\"durable\":60,\"log.end\":80},"
+                   "{\"partition\":1,\"state\":\"offline\",\"reactor\":1,\"directory\":\"/e\",\"log.start\":0,\"committed\":0,\"durable\":0,\"log.end\":0}]}");
+    return 0;
+}
+
 int millrace_topic_list(struct millrace_client *client, char **json, struct millrace_error *err)
 {
     *json = strdup("[{\"name\":\"t\",\"partitions\":2,\"durability\":\"disk\"},{\"name\":\"longer-name\",\"partitions\":16,\"durability\":\"leader\"}]");

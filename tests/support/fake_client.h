@@ -16,7 +16,7 @@ struct fake_faults {
     uint32_t fail_every;                 /* the n-th record is refused with ENOSPC, 0: none */
     bool doubled, dropped;               /* acked, but stored twice or not at all */
     uint64_t log_start[FAKE_PARTITIONS]; /* retention has taken what is before */
-    char created[256];                   /* "topic partitions config" of the last create */
+    char created[256];                   /* what the last change of a topic asked for: "create orders 8 config" */
 };
 
 /** An empty log, shared with processes forked later. @return its knobs. */

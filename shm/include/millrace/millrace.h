@@ -90,6 +90,19 @@ int millrace_topic_delete(struct millrace_client *client, const char *topic, str
  */
 int millrace_topic_list(struct millrace_client *client, char **json, struct millrace_error *err);
 
+/**
+ * One topic: a JSON object as of the list, with "log": an array of {"partition", "state", "log.start", "committed", "durable", "log.end", ...}.
+ * @param json set to a terminated string, owned by the caller: free(). @return 0; -ENOENT
+ */
+int millrace_topic_describe(struct millrace_client *client, const char *topic, char **json, struct millrace_error *err);
+
+/**
+ * Delete the oldest records of a partition. Blocks until it is durable; the space comes free by whole segments.
+ * @param before_offset records below go; UINT64_MAX: all that are committed
+ * @return 0; -ENOENT; -EINVAL: no such partition; -ERANGE: beyond the end; -EIO: it is offline
+ */
+int millrace_topic_trim(struct millrace_client *client, const char *topic, uint32_t partition, uint64_t before_offset, struct millrace_error *err);
+
 /** "0.1.0" */
 const char *millrace_version(void);
 

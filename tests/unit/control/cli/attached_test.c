@@ -140,6 +140,41 @@ static void topics_are_checked_before_they_are_sent(void **state)
     assert_int_equal(out[0], '[');
 }
 
+static void topics_are_described_and_changed(void **state)
+{
+    assert_int_equal(RUN(mr_cmd_topic, "", "describe", "t"), MR_CLI_DONE);
+    assert_non_null(strstr(out, "topic t, id 0f, 2 partitions\n"));
+    assert_non_null(strstr(out, "  its own: segment.bytes=64MiB\n           retention.bytes=1GiB\n"));
+    assert_non_null(strstr(out, "\n        0  online              5            70            60            80        0  /d\n"));
+    assert_non_null(strstr(out, "\n        1  offline "));
+    assert_int_equal(RUN(mr_cmd_topic, "", "describe", "t", "--json"), MR_CLI_DONE);
+    assert_int_equal(out[0], '{');
+    assert_int_equal(RUN(mr_cmd_topic, "", "alter", "t", "-c", "segment.bytes=64MiB", "--default", "retention.bytes"), MR_CLI_DONE);
+    assert_string_equal(faults->created, "alter t segment.bytes=64MiB\nretention.bytes\n");
+    assert_int_equal(RUN(mr_cmd_topic, "", "alter", "t"), MR_CLI_USAGE);
+    says("nothing to change");
+    assert_int_equal(RUN(mr_cmd_topic, "", "alter", "t", "-c", "segment.bytes"), MR_CLI_FAILED);
+    says("it must be key=value");
+    assert_int_equal(RUN(mr_cmd_topic, "", "alter", "t", "--default", "segment.bytes=1"), MR_CLI_FAILED);
+    says("it must be a key alone");
+    assert_int_equal(RUN(mr_cmd_topic, "", "partitions", "t", "16"), MR_CLI_DONE);
+    assert_string_equal(faults->created, "partitions t 16");
+    assert_int_equal(RUN(mr_cmd_topic, "", "partitions", "t", "0"), MR_CLI_USAGE);
+    says("it must be 1 to 10000");
+    assert_int_equal(RUN(mr_cmd_topic, "", "delete", "t"), MR_CLI_DONE); /* nobody is at a terminal to be asked */
+    assert_string_equal(faults->created, "delete t");
+    faults->created[0] = '\0';
+    assert_int_equal(RUN(mr_cmd_topic, "", "trim", "t", "--before", "70"), MR_CLI_DONE);
+    assert_string_equal(faults->created, "trim t-0 70;trim t-1 70;");
+    faults->created[0] = '\0';
+    assert_int_equal(RUN(mr_cmd_topic, "", "trim", "t", "--before", "end", "-p", "1"), MR_CLI_DONE);
+    assert_string_equal(faults->created, "trim t-1 -1;");
+    assert_int_equal(RUN(mr_cmd_topic, "", "trim", "t", "--before", "-3"), MR_CLI_USAGE);
+    says("it must be an offset, or end");
+    assert_int_equal(RUN(mr_cmd_topic, "", "trim", "t"), MR_CLI_USAGE);
+    says("--before is missing");
+}
+
 static void telemetry_is_read_back_by_another_process(void **state)
 {
     assert_int_equal(RUN(mr_cmd_telemetry, "", "-t", "t", "-n", "500", "-r", "10k", "--read-back"), MR_CLI_DONE);
@@ -169,6 +204,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(times_bound_what_is_read, reset, command_folder_remove),
         cmocka_unit_test_setup_teardown(removed_records_are_said_and_skipped, reset, command_folder_remove),
         cmocka_unit_test_setup_teardown(following_ends_with_130_after_ctrl_c_and_0_after_sigterm, reset, command_folder_remove),
+        cmocka_unit_test_setup_teardown(topics_are_described_and_changed, reset, command_folder_remove),
         cmocka_unit_test_setup_teardown(topics_are_checked_before_they_are_sent, reset, command_folder_remove),
         cmocka_unit_test_setup_teardown(telemetry_is_read_back_by_another_process, reset, command_folder_remove),
         cmocka_unit_test_setup_teardown(telemetry_fails_when_a_record_is_doubled, reset, command_folder_remove),

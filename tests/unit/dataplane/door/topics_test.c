@@ -117,6 +117,40 @@ static void its_configuration_changes_while_it_is_used(void **state)
     millrace_producer_close(producer);
 }
 
+static void its_oldest_records_go_when_it_is_trimmed(void **state)
+{
+    struct millrace_record records[4];
+    char *json;
+    assert_int_equal(millrace_topic_create(client, "trimmed", 2, NULL, &err), 0);
+    struct millrace_producer *producer = producer_of("trimmed");
+    for (uint64_t i = 0; i < 100; i++)
+        publish(producer, 1, i);
+    assert_int_equal(millrace_producer_flush(producer, 5000), 0);
+    assert_int_equal(millrace_topic_trim(client, "trimmed", 1, 101, &err), -ERANGE);
+    assert_non_null(strstr(err.text, "trimmed-1 ends at offset 100"));
+    assert_int_equal(millrace_topic_trim(client, "trimmed", 2, 1, &err), -EINVAL);
+    assert_int_equal(millrace_topic_trim(client, "missing", 0, 1, &err), -ENOENT);
+    assert_int_equal(millrace_topic_trim(client, "trimmed", 1, 40, &err), 0);
+    struct millrace_consumer *consumer = reader_of("trimmed");
+    assert_int_equal(millrace_consumer_poll(consumer, records, 4, 5000), 4);
+    assert_int_equal(records[0].offset, 40);
+    millrace_consumer_close(consumer);
+    assert_int_equal(millrace_topic_trim(client, "trimmed", 1, UINT64_MAX, &err), 0);
+    assert_int_equal(millrace_topic_trim(client, "trimmed", 1, 10, &err), 0); /* they are gone already */
+    assert_int_equal(millrace_topic_trim(client, "trimmed", 0, UINT64_MAX, &err), 0);
+    assert_int_equal(millrace_topic_describe(client, "trimmed", &json, &err), 0);
+    assert_non_null(strstr(json, "\"log.start\": 100, \"committed\": 100, \"durable\": 100, \"log.end\": 100"));
+    free(json);
+    assert_int_equal(millrace_topic_describe(client, "missing", &json, &err), -ENOENT);
+    publish(producer, 1, 100);
+    assert_int_equal(millrace_producer_flush(producer, 5000), 0);
+    consumer = reader_of("trimmed");
+    assert_int_equal(millrace_consumer_poll(consumer, records, 4, 5000), 1);
+    assert_int_equal(records[0].offset, 100);
+    millrace_consumer_close(consumer);
+    millrace_producer_close(producer);
+}
+
 static struct {
     struct millrace_client *client;
     struct millrace_consumer *consumer;
@@ -264,6 +298,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_topic_grows_while_it_is_used),
         cmocka_unit_test(its_configuration_changes_while_it_is_used),
+        cmocka_unit_test(its_oldest_records_go_when_it_is_trimmed),
         cmocka_unit_test(a_deleted_topic_is_gone_for_those_who_use_it_and_its_name_is_free),
         cmocka_unit_test(topics_come_and_go_and_nothing_is_left),
         cmocka_unit_test(what_needs_the_control_process_waits_for_it),
