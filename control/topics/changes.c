@@ -99,8 +99,10 @@ static int begin(struct mr_topics *topics, uint16_t type, const struct mr_messag
 
     if (type != MR_MESSAGE_TOPIC_CREATE && topic == NULL)
         return no_topic(change->name, err);
-    if (topic != NULL)
+    if (topic != NULL) {
         change->before = change->value = topic->value;
+        change->has_before = true;
+    }
     change->value.change = asked->change;
     switch (type) {
     case MR_MESSAGE_TOPIC_CREATE:
@@ -119,15 +121,45 @@ static int begin(struct mr_topics *topics, uint16_t type, const struct mr_messag
     }
 }
 
-/* T2: it was done before the answer got lost. @return whether it was that */
-static bool is_done_already(const struct mr_topics *topics, uint16_t type, const char *name, const struct mr_uuid *change, bool *applied)
+/* T2: the topic whose last change this was. NULL: it was not decided yet */
+static struct topics_topic *decided_already(const struct mr_topics *topics, uint16_t type, const char *name, const struct mr_uuid *change)
 {
-    for (const struct topics_topic *topic = topics->topics; topic != NULL; topic = topic->next)
-        if (topic->deleted == (type == MR_MESSAGE_TOPIC_DELETE) && strcmp(topic->name, name) == 0 && mr_uuid_equal(&topic->value.change, change)) {
-            *applied = topic->applied;
-            return true;
-        }
-    return false;
+    struct topics_topic *topic = topics->topics;
+    while (topic != NULL && !(topic->deleted == (type == MR_MESSAGE_TOPIC_DELETE) && strcmp(topic->name, name) == 0 &&
+                              mr_uuid_equal(&topic->value.change, change)))
+        topic = topic->next;
+    return topic;
+}
+
+static struct topics_change *new_change(struct mr_topics *topics, uint64_t ticket, uint16_t type, const char *name)
+{
+    struct topics_change *change = calloc(1, sizeof *change);
+    if (change == NULL) {
+        answer(topics, ticket, -ENOMEM, "millrace-control has no memory");
+        return NULL;
+    }
+    change->ticket = ticket;
+    change->type = type;
+    strcpy(change->name, name);
+    change->next = topics->changes;
+    topics->changes = change;
+    return change;
+}
+
+/* Its answer got lost: wait for the node as if it had just been decided; what it could not carry out before it tries again. */
+static void resume(struct mr_topics *topics, uint64_t ticket, uint16_t type, struct topics_topic *topic)
+{
+    if (topic->applied) {
+        answer(topics, ticket, 0, "");
+        return;
+    }
+    struct topics_change *change = new_change(topics, ticket, type, topic->name);
+    if (change == NULL)
+        return;
+    change->value = topic->value;
+    change->step = TOPICS_APPLYING;
+    if (topic->failed[0] != '\0')
+        topics_table_add(topics, topic);
 }
 
 void topics_ask(struct mr_topics *topics, const struct mr_control_ask *ask)
@@ -135,7 +167,6 @@ void topics_ask(struct mr_topics *topics, const struct mr_control_ask *ask)
     struct mr_message_topic_change asked = ask->change;
     uint16_t type = asked.header.type;
     struct millrace_error err = {0};
-    bool applied;
 
     asked.topic[sizeof asked.topic - 1] = asked.config[sizeof asked.config - 1] = '\0';
     if (topics->state != TOPICS_READY) {
@@ -148,24 +179,18 @@ void topics_ask(struct mr_topics *topics, const struct mr_control_ask *ask)
         return;
     }
     struct topics_change *busy = find_change(topics, asked.topic);
-    if (busy == NULL && is_done_already(topics, type, asked.topic, &asked.change, &applied)) {
-        answer(topics, ask->header.request, applied ? 0 : -EAGAIN, applied ? "" : "the node is still carrying it out: try again");
+    struct topics_topic *decided = decided_already(topics, type, asked.topic, &asked.change);
+    if (busy == NULL && decided != NULL) {
+        resume(topics, ask->header.request, type, decided);
         return;
     }
     if (busy != NULL) { /* T3 */
         answer(topics, ask->header.request, -EAGAIN, "another change of this topic is under way: try again");
         return;
     }
-    struct topics_change *change = calloc(1, sizeof *change);
-    if (change == NULL) {
-        answer(topics, ask->header.request, -ENOMEM, "millrace-control has no memory");
+    struct topics_change *change = new_change(topics, ask->header.request, type, asked.topic);
+    if (change == NULL)
         return;
-    }
-    change->ticket = ask->header.request;
-    change->type = type;
-    strcpy(change->name, asked.topic);
-    change->next = topics->changes;
-    topics->changes = change;
     int rc = begin(topics, type, &asked, change, &err);
     if (rc != 0) {
         answer(topics, change->ticket, rc, err.text);
@@ -228,6 +253,12 @@ static void undo(struct mr_topics *topics, struct topics_change *change, const s
                                                           : topics_write(topics, MR_COORD_SET, change->name, &change->before);
 }
 
+/* A deletion goes on: some of it is done. And what was decided before a crash nobody knows the way back from. */
+static bool can_be_undone(const struct topics_change *change)
+{
+    return change->type == MR_MESSAGE_TOPIC_CREATE || (change->type != MR_MESSAGE_TOPIC_DELETE && change->has_before);
+}
+
 void topics_applied(struct mr_topics *topics, const struct mr_control_applied *applied)
 {
     struct topics_topic *topic = topics_table_find(topics, applied->number);
@@ -243,7 +274,7 @@ void topics_applied(struct mr_topics *topics, const struct mr_control_applied *a
             mr_say_error("topic '%s': the node could not carry out what the store says: %s", topic->name, topic->failed);
     }
     if (change != NULL && change->step == TOPICS_APPLYING) {
-        if (applied->code != 0 && change->type != MR_MESSAGE_TOPIC_DELETE) {
+        if (applied->code != 0 && can_be_undone(change)) {
             undo(topics, change, applied);
             return;
         }

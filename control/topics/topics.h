@@ -9,7 +9,8 @@
  *
  *   start: LOADING -> [all of the store is read] -> and the data plane is there: topics that only it knows are IMPORTING -> table of everything -> READY
  *
- *  T1  What is answered as done is in the store and on the data plane's disk. What is answered as refused is in neither, or will not be for long.
+ *  T1  What is answered as done is in the store and on the data plane's disk. What is refused is in neither, or will not be for long; but what the
+ *      node cannot carry out is tried again at the next start when it is a deletion, or a change that was decided before this process began.
  *  T2  A change with an id that was done already is answered as done: a client may ask again after a crash.
  *  T3  One change of a topic is under way at a time.
  *  T4  Nothing is deleted because it is missing somewhere: a deletion is a node of its own until the data plane has told that nothing is left.

@@ -45,6 +45,7 @@ struct topics_change {
     enum topics_step step;
     char name[MR_TOPIC_NAME_MAX + 1];
     struct topics_value value, before; /* what it will be, and was */
+    bool has_before;
     struct mr_message_error answer;    /* UNDOING */
 };
 
