@@ -21,6 +21,7 @@
 
 struct topic {
     bool exists;
+    bool unsure; /* in the model: or not, for who deleted it gave up before it had an answer */
     struct mr_uuid id;
     uint32_t partitions;
     char config[128];
@@ -42,7 +43,7 @@ static struct mr_coord *coord;
 static struct mr_topics *control;
 static struct topic model[NAMES], plane[NAMES]; /* what clients know; what the data plane has, by name */
 static struct client client[NAMES];
-static bool linked;
+static bool linked, loses_store;
 static struct mr_desired_reader table;
 static struct {
     alignas(8) uint8_t bytes[4096];
@@ -104,8 +105,13 @@ static void unlink_both(void)
     linked = false;
     mail_count = 0;
     mr_desired_close(&table);
-    for (uint32_t n = 0; n < NAMES; n++)
+    for (uint32_t n = 0; n < NAMES; n++) {
+        if (client[n].asked && client[n].type == MR_MESSAGE_TOPIC_DELETE && model[n].exists && mr_random_chance(&dice, 1, 2)) {
+            client[n].waits = false;
+            model[n].unsure = true;
+        }
         client[n].asked = false;
+    }
 }
 
 static void kill_control(void)
@@ -113,6 +119,7 @@ static void kill_control(void)
     unlink_both();
     mr_topics_free(control);
     mr_coord_release(coord);
+    must(!loses_store || unlink(store_path) == 0);
     start_control();
     count.control_deaths++;
 }
@@ -229,6 +236,10 @@ static void answered(const struct mr_message_error *answer)
         return;
     }
     asked->waits = false;
+    if (model[n].unsure) { /* it was asked to be created */
+        model[n].exists = answer->code == EEXIST;
+        model[n].unsure = false;
+    }
     struct topic before = model[n];
     int expected = expect(&model[n], asked);
     /* Who asks again for a deletion that was done, and of which nothing is left, hears that there is no such topic. */
@@ -281,6 +292,8 @@ static void think_of_something(uint32_t n)
                                      MR_MESSAGE_TOPIC_DELETE};
     struct client *asked = &client[n];
     *asked = (struct client){.waits = true, .type = types[mr_random_below(&dice, MR_COUNT_OF(types))], .refusals = failed_of[n]};
+    if (model[n].unsure)
+        asked->type = MR_MESSAGE_TOPIC_CREATE;
     snprintf(asked->change.topic, sizeof asked->change.topic, "%s", name_of(n));
     must(mr_uuid_random(&asked->change.change) == 0);
     if (asked->type == MR_MESSAGE_TOPIC_CREATE || asked->type == MR_MESSAGE_TOPIC_PARTITIONS)
@@ -321,6 +334,8 @@ static void settle_and_check(void)
         bool busy = apply_one();
         busy |= read_mail();
         for (uint32_t n = 0; n < NAMES; n++) {
+            if (model[n].unsure && !client[n].waits)
+                think_of_something(n);
             busy |= client[n].waits;
             if (client[n].waits && !client[n].asked)
                 ask(n);
@@ -335,7 +350,9 @@ static void settle_and_check(void)
         must(plane[n].partitions == model[n].partitions);
         must(strcmp(plane[n].config, model[n].config) == 0);
     }
-    kill_control(); /* what it has is what is in the store */
+    loses_store = mr_random_chance(&dice, 1, 2);
+    kill_control(); /* what it has is what is in the store, or what the data plane has, if that is lost */
+    loses_store = false;
     link_both();
     while (apply_one() || read_mail())
         ;
@@ -367,10 +384,8 @@ int main(void)
         uint32_t n = (uint32_t)mr_random_below(&dice, NAMES);
         switch (mr_random_below(&dice, 8)) {
         case 0:
-            if (mr_random_chance(&dice, 1, 40))
-                kill_control();
-            else if (mr_random_chance(&dice, 1, 40))
-                kill_plane();
+            if (mr_random_chance(&dice, 1, step % 1000 < 500 ? 40 : 4)) /* a storm now and then: some things happen only between two deaths */
+                mr_random_chance(&dice, 1, 2) ? kill_control() : kill_plane();
             break;
         case 1:
             if (!linked)
