@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #define MR_SUPERVISE_MAX          4
-#define MR_SUPERVISE_YOUNG_MS     1000  /* who dies younger than this died young */
+#define MR_SUPERVISE_YOUNG_MS     300   /* who dies younger than this died young */
 #define MR_SUPERVISE_YOUNG_MAX    3     /* so many times in a row before the first pause */
 #define MR_SUPERVISE_PAUSE_MS     100   /* doubles up to */
 #define MR_SUPERVISE_PAUSE_MS_MAX 10000

@@ -75,6 +75,7 @@ static const char *const only_delete[] = {"delete", NULL};
 static const char *const only_producer[] = {"producer", NULL};
 static const char *const only_create_time[] = {"CreateTime", NULL};
 static const char *const only_false[] = {"false", NULL};
+static const char *const only_true[] = {"true", NULL};
 static const char *const only_plaintext[] = {"PLAINTEXT", NULL};
 
 #define NO_KAFKA_DOOR "the Kafka door is not in this version; programs on this host attach through millrace.socket"
@@ -108,7 +109,7 @@ static const struct mr_config_refusal refusals[] = {
     {.name = "security.inter.broker.protocol", .accepted = only_plaintext, .reason = "TLS and SASL are not in this version"},
     {.name = "ssl.*", .reason = "TLS is not in this version"},
     {.name = "sasl.*", .reason = "SASL is not in this version"},
-    {.name = "delete.topic.enable", .accepted = NULL, .reason = "topics cannot be deleted in this version; leave it out"},
+    {.name = "delete.topic.enable", .accepted = only_true, .reason = "who may connect to millrace.socket may delete topics in this version; leave it out"},
     {.name = "remote.log.storage.system.enable", .accepted = only_false, .reason = "tiered storage is not in this version"},
     {.name = "millrace.net", .accepted = NULL, .reason = "links between nodes are not in this version; leave it out"},
     {.name = "millrace.net.*", .reason = "links between nodes are not in this version; leave it out"},
