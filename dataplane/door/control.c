@@ -81,8 +81,11 @@ void door_control_lost(struct mr_door *door)
     for (struct mr_session *session = door->sessions; session != NULL; session = session->next) {
         if (session->request_kind != MR_REQUEST_TOPIC)
             continue;
+        struct mr_message_error lost = {
+            .header = {.bytes = sizeof lost, .type = MR_MESSAGE_ERROR, .abi_version = MR_ABI_VERSION, .request = session->request}, .code = EAGAIN, .begun = 1};
+        snprintf(lost.text, sizeof lost.text, "millrace-control died over it and is restarting: try again");
         session->request_kind = MR_REQUEST_NONE;
-        door_send_error(session, session->request, EAGAIN, "millrace-control is restarting: try again");
+        door_send(session, &lost, NULL, 0);
     }
 }
 

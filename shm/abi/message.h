@@ -101,7 +101,7 @@ struct mr_message_welcome {
 struct mr_message_error {
     struct mr_message_header header;
     int32_t code; /* positive errno */
-    uint32_t reserved;
+    uint32_t begun; /* of a change of topics that is to be asked for again (EAGAIN): it may be done already */
     char text[512];
 };
 

@@ -108,10 +108,11 @@ int mr_client_request(struct millrace_client *client, struct mr_message_header *
                       union mr_message *reply, enum mr_message_type reply_type, uint32_t reply_bytes, int *fds, uint32_t *fd_count,
                       int timeout_ms, struct millrace_error *err) MR_MUST_USE;
 
-/** Likewise, of what needs the control process: while it is restarting (-EAGAIN) it is asked again, for MR_CLIENT_CONTROL_MS. Blocks. */
+/** Likewise, of what needs the control process: while it is restarting (-EAGAIN) it is asked again, for MR_CLIENT_CONTROL_MS. Blocks.
+ * @param begun set to true when an earlier try may have been carried out; NULL: not wanted */
 int mr_client_request_control(struct millrace_client *client, struct mr_message_header *request, uint32_t bytes, enum mr_message_type type,
                               union mr_message *reply, enum mr_message_type reply_type, uint32_t reply_bytes, int *fds, uint32_t *fd_count,
-                              int timeout_ms, struct millrace_error *err) MR_MUST_USE;
+                              int timeout_ms, bool *begun, struct millrace_error *err) MR_MUST_USE;
 
 /** Is there something on the socket that was not read yet? A look at a line that seldom changes. */
 static inline bool mr_client_has_mail(const struct millrace_client *client)

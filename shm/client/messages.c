@@ -163,12 +163,14 @@ int mr_client_request(struct millrace_client *client, struct mr_message_header *
 
 int mr_client_request_control(struct millrace_client *client, struct mr_message_header *request, uint32_t bytes, enum mr_message_type type,
                               union mr_message *reply, enum mr_message_type reply_type, uint32_t reply_bytes, int *fds, uint32_t *fd_count,
-                              int timeout_ms, struct millrace_error *err)
+                              int timeout_ms, bool *begun, struct millrace_error *err)
 {
     uint64_t until_ns = mr_client_now_ns() + MR_CLIENT_CONTROL_MS * (uint64_t)1000000;
 
     for (;;) {
         int rc = mr_client_request(client, request, bytes, type, reply, reply_type, reply_bytes, fds, fd_count, timeout_ms, err);
+        if (rc == -EAGAIN && begun != NULL)
+            *begun |= reply->error.begun != 0;
         if (rc != -EAGAIN || mr_client_now_ns() >= until_ns)
             return rc;
         nanosleep(&(struct timespec){.tv_nsec = MR_CLIENT_CHECK_NS}, NULL);

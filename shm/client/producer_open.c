@@ -66,7 +66,7 @@ static int introduce(struct millrace_producer *producer, bool resume, int timeou
     strcpy(request.topic, producer->topic);
     memcpy(request.token, producer->token, sizeof request.token);
     int rc = mr_client_request_control(producer->client, &request.header, sizeof request, MR_MESSAGE_OPEN_PRODUCER, reply,
-                                       MR_MESSAGE_PRODUCER_OPENED, sizeof reply->producer_opened, fds, &fd_count, timeout_ms, err);
+                                       MR_MESSAGE_PRODUCER_OPENED, sizeof reply->producer_opened, fds, &fd_count, timeout_ms, NULL, err);
     if (rc != 0)
         return rc;
     const struct mr_message_producer_opened *opened = &reply->producer_opened;

@@ -22,6 +22,7 @@ static int change(struct millrace_client *client, enum mr_message_type type, con
     union mr_message reply;
     int fds[MR_MESSAGE_FDS_MAX];
     uint32_t fd_count;
+    bool begun = false;
     struct mr_message_topic_change request = {.partition_count = partitions};
 
     if (err != NULL)
@@ -35,8 +36,14 @@ static int change(struct millrace_client *client, enum mr_message_type type, con
     strcpy(request.topic, topic);
     if (config != NULL)
         strcpy(request.config, config);
-    return mr_client_request_control(client, &request.header, sizeof request, type, &reply, MR_MESSAGE_DONE, sizeof reply.done, fds, &fd_count,
-                                     MR_CLIENT_REQUEST_MS, err);
+    int rc = mr_client_request_control(client, &request.header, sizeof request, type, &reply, MR_MESSAGE_DONE, sizeof reply.done, fds, &fd_count,
+                                       MR_CLIENT_REQUEST_MS, &begun, err);
+    if (rc == -ENOENT && type == MR_MESSAGE_TOPIC_DELETE && begun) { /* nothing is left of it, not even the note that it was us */
+        if (err != NULL)
+            *err = (struct millrace_error){0};
+        rc = 0;
+    }
+    return rc;
 }
 
 MR_CLIENT_EXPORT int millrace_topic_create(struct millrace_client *client, const char *topic, uint32_t partitions, const char *config,
