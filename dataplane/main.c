@@ -322,7 +322,8 @@ static int mark_clean(struct node *node, struct millrace_error *err)
         for (struct mr_topic *topic = node->registry.topics; topic != NULL; topic = topic->next)
             for (uint32_t p = 0; p < topic->partition_count; p++) {
                 struct mr_topic_partition *partition = topic->partitions[p];
-                if (partition->directory != d || partition->head == NULL || partition->log == NULL || mr_load_relaxed(&partition->head->state) != MR_PARTITION_ONLINE)
+                if (partition->directory != d || partition->head == NULL || partition->log == NULL ||
+                    mr_load_relaxed(&partition->head->state) != MR_PARTITION_ONLINE)
                     continue;
                 snprintf(names[count], sizeof names[count], "%s-%u", topic->name, p);
                 partitions[count] = (struct mr_clean_partition){.name = names[count], .topic_id = topic->id,

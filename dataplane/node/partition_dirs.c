@@ -132,8 +132,8 @@ int mr_partition_dirs_make(struct mr_topic *topic, uint32_t first, const struct 
         for (uint32_t d = 0; d < config->log_dirs.count; d++) {
             path_of(topic, p, config, d, path);
             if (holds_files(path))
-                return mr_err(err, ENOTEMPTY, "cannot make a partition of topic '%s': '%s' is there already and may hold records of another topic: move it away",
-                              topic->name, path);
+                return mr_err(err, ENOTEMPTY, "cannot make a partition of topic '%s': '%s' is there already and may hold records of another topic: move it "
+                              "away", topic->name, path);
         }
     bool sync_each = topic->partition_count - first <= SYNC_EACH_MAX;
     for (uint32_t p = first; p < topic->partition_count; p++) {

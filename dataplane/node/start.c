@@ -41,7 +41,8 @@ static bool adopt_head(struct mr_memory *memory, struct mr_topic *topic)
     if (mr_memory_adopt(memory, name, false, mr_head_bytes(topic->partition_count), true, &topic->head_file, &err) != 0)
         return false;
     struct mr_head *head = topic->head_file.base;
-    bool ours = head->magic == MR_HEAD_MAGIC && head->version == MR_HEAD_VERSION && mr_load_relaxed(&head->deleted) == 0 && head->partition_capacity >= topic->partition_count &&
+    bool ours = head->magic == MR_HEAD_MAGIC && head->version == MR_HEAD_VERSION && mr_load_relaxed(&head->deleted) == 0 &&
+                head->partition_capacity >= topic->partition_count &&
                 memcmp(&head->boot_id, &memory->boot_id, sizeof head->boot_id) == 0 && mr_uuid_equal(&head->topic_id, &topic->id);
     if (ours) {
         /* Sizes are the topic's for as long as its memory lives, whatever the configuration says now. */
