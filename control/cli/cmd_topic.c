@@ -175,8 +175,9 @@ static int print_description(const char *text)
         return mr_cli_fail("the node's description cannot be read: does its version differ from this command's?");
     }
     printf("topic %s, id %s, %zu partition%s\n", name, id, json_array_size(log), json_array_size(log) == 1 ? "" : "s");
-    printf("  millrace.durability=%s  segment.bytes=%lld  retention.bytes=%lld  max.message.bytes=%lld\n", durability, number_of(topic, "segment.bytes"),
-           number_of(topic, "retention.bytes"), number_of(topic, "max.message.bytes"));
+    printf("  millrace.durability=%s  segment.bytes=%lld  retention.bytes=%lld  retention.ms=%lld  max.message.bytes=%lld\n", durability,
+           number_of(topic, "segment.bytes"), number_of(topic, "retention.bytes"), number_of(topic, "retention.ms"),
+           number_of(topic, "max.message.bytes"));
     for (const char *line = lines; *line != '\0'; line += strcspn(line, "\n") + 1)
         printf("  %s %.*s\n", line == lines ? "its own:" : "        ", (int)strcspn(line, "\n"), line);
     printf("%9s  %-7s  %12s  %12s  %12s  %12s  %7s  %s\n", "PARTITION", "STATE", "LOG START", "COMMITTED", "DURABLE", "LOG END", "REACTOR", "DIRECTORY");

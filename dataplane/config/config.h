@@ -17,6 +17,7 @@ struct mr_topic_config {
     uint32_t durability;        /* enum millrace_durability: LEADER or DISK in this version */
     int64_t segment_bytes;      /* a segment is rolled before it grows past this */
     int64_t retention_bytes;    /* a partition; -1: no limit */
+    int64_t retention_ms;       /* of a segment's newest record; -1: no limit */
     int64_t message_bytes_max;  /* a batch as it stands in the log */
 };
 

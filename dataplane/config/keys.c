@@ -30,6 +30,8 @@ static const struct mr_config_key keys[] = {
      NODE(topic.segment_bytes), .doc = "size of a segment file"},
     {.name = "log.retention.bytes", .topic_name = "retention.bytes", .type = MR_CONFIG_BYTES, .initial = "-1", .min = 1 * MIB, .none = -1,
      NODE(topic.retention_bytes), .doc = "a partition keeps at least this much, and drops whole old segments beyond it"},
+    {.name = "log.retention.ms", .topic_name = "retention.ms", .type = MR_CONFIG_MS, .initial = "604800000", .min = 1, .max = INT64_MAX, .none = -1,
+     NODE(topic.retention_ms), .doc = "records older than this are dropped: segments whose newest record is, looked for once a minute"},
     {.name = "message.max.bytes", .topic_name = "max.message.bytes", .type = MR_CONFIG_BYTES, .initial = "1048588", .min = 1024, .max = 64 * MIB,
      NODE(topic.message_bytes_max), .doc = "the largest record batch"},
     {.name = "flush.ms", .type = MR_CONFIG_MS, .initial = "5", .min = 1, .max = 60000, NODE(flush_ms),
@@ -70,7 +72,8 @@ static const struct mr_config_key keys[] = {
 static_assert(MR_COUNT_OF(keys) <= MR_CONFIG_KEYS_MAX, "the engine's value array must hold every key");
 
 static const char *const only_1[] = {"1", NULL};
-static const char *const only_no_limit[] = {"-1", NULL};
+static const char *const only_168[] = {"168", NULL}; /* as Kafka's sample file has it: what log.retention.ms is by default */
+static const char *const only_10080[] = {"10080", NULL};
 static const char *const only_delete[] = {"delete", NULL};
 static const char *const only_producer[] = {"producer", NULL};
 static const char *const only_create_time[] = {"CreateTime", NULL};
@@ -79,7 +82,7 @@ static const char *const only_true[] = {"true", NULL};
 static const char *const only_plaintext[] = {"PLAINTEXT", NULL};
 
 #define NO_KAFKA_DOOR "the Kafka door is not in this version; programs on this host attach through millrace.socket"
-#define NO_TIME       "retention by time is not in this version; bound the size with "
+#define IN_MS         "give it in milliseconds: log.retention.ms"
 #define ONE_NODE      "replication is not in this version; a node holds the only replica"
 
 static const struct mr_config_refusal refusals[] = {
@@ -94,10 +97,8 @@ static const struct mr_config_refusal refusals[] = {
     {.name = "default.replication.factor", .accepted = only_1, .reason = ONE_NODE},
     {.name = "replication.factor", .accepted = only_1, .reason = ONE_NODE},
     {.name = "min.insync.replicas", .accepted = only_1, .reason = ONE_NODE},
-    {.name = "log.retention.ms", .accepted = only_no_limit, .reason = NO_TIME "log.retention.bytes"},
-    {.name = "log.retention.minutes", .accepted = only_no_limit, .reason = NO_TIME "log.retention.bytes"},
-    {.name = "log.retention.hours", .accepted = only_no_limit, .reason = NO_TIME "log.retention.bytes"},
-    {.name = "retention.ms", .accepted = only_no_limit, .reason = NO_TIME "retention.bytes"},
+    {.name = "log.retention.minutes", .accepted = only_10080, .reason = IN_MS},
+    {.name = "log.retention.hours", .accepted = only_168, .reason = IN_MS},
     {.name = "log.cleanup.policy", .accepted = only_delete, .reason = "compaction is not in this version"},
     {.name = "cleanup.policy", .accepted = only_delete, .reason = "compaction is not in this version"},
     {.name = "compression.type", .accepted = only_producer, .reason = "records are kept as producers wrote them; nothing is compressed again"},

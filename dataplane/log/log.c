@@ -26,6 +26,7 @@ int mr_log_init(struct mr_log **log_out, const struct mr_log_options *options)
     list_init(&log->refused);
     list_init(&log->no_space);
     list_init(&log->expiring);
+    list_init(&log->retaining);
     log->directory_count = options->directory_count;
     int rc = 0;
     for (uint32_t i = 0; i < options->directory_count; i++)
@@ -206,9 +207,11 @@ int mr_log_partition_add(struct mr_log *log, const struct mr_log_partition_optio
     p->leader_epoch = options->leader_epoch;
     p->segment_bytes = mr_min_u64(options->segment_bytes, MR_LOG_SEGMENT_BYTES_MAX);
     p->retention_bytes = options->retention_bytes;
+    p->retention_ms = options->retention_ms;
     p->slot_bytes = options->slot_bytes;
     p->extent_bytes = options->extent_bytes;
-    struct list_node *nodes[] = {&p->queued, &p->marking, &p->idle, &p->refused, &p->no_space, &p->expiring, &p->todo, &p->all, &p->producers};
+    struct list_node *nodes[] = {&p->queued,   &p->marking,   &p->idle, &p->refused, &p->no_space,
+                                 &p->expiring, &p->retaining, &p->todo, &p->all,     &p->producers};
     for (uint32_t i = 0; i < MR_COUNT_OF(nodes); i++)
         list_init(nodes[i]);
     p->first_sequence = 1;
@@ -226,6 +229,7 @@ int mr_log_partition_add(struct mr_log *log, const struct mr_log_partition_optio
         return rc;
     }
     list_append(&log->all, &p->all);
+    mr_log_retain_later(p);
     p->directory->partition_count++;
     if (p->directory->offline)
         p->refuse = -EIO;
@@ -258,7 +262,7 @@ int mr_log_partition_remove(struct mr_log *log, struct mr_partition *p)
     mr_log_unqueue(p);
     if (p->commits_in_flight > 0 && !p->directory->offline)
         return -EAGAIN;
-    struct list_node *nodes[] = {&p->marking, &p->idle, &p->refused, &p->no_space, &p->expiring, &p->todo, &p->all};
+    struct list_node *nodes[] = {&p->marking, &p->idle, &p->refused, &p->no_space, &p->expiring, &p->retaining, &p->todo, &p->all};
     for (uint32_t i = 0; i < MR_COUNT_OF(nodes); i++)
         if (list_is_linked(nodes[i]))
             list_remove(nodes[i]);
@@ -320,6 +324,7 @@ static void take_event(struct mr_log *log, const struct mr_log_event *event)
     }
 }
 
+#define RETAINS_MAX 64 /* likewise, looks for what is too old */
 #define EXPIRES_MAX 64u /* partitions looked at in one step for producers to forget */
 
 #define TIMER_DUE(log, list, due) \
@@ -354,6 +359,15 @@ static void run_timers(struct mr_log *log)
             p->segment[i]->file_state = p->segment[i]->closing ? LOG_FILE_READY : LOG_FILE_WANTED;
             mr_log_pend(p, LOG_PENDING_SEGMENT);
         }
+    }
+    bool retains = TIMER_DUE(log, retaining, retaining_due_ns);
+    for (uint32_t i = 0; i < RETAINS_MAX && retains && !list_is_empty(&log->retaining); i++) {
+        struct mr_partition *p = list_entry(log->retaining.next, struct mr_partition, retaining);
+        if (p->retaining_due_ns > log->now_ns + MR_LOG_RETAIN_NEAR_NS)
+            break;
+        list_remove(&p->retaining);
+        mr_log_retain(p);
+        mr_log_retain_later(p);
     }
     for (uint32_t i = 0; i < EXPIRES_MAX && TIMER_DUE(log, expiring, expiring_due_ns); i++) {
         struct mr_partition *p = list_entry(log->expiring.next, struct mr_partition, expiring);
@@ -611,5 +625,6 @@ uint64_t mr_log_next_ns(const struct mr_log *log)
     next = TIMER_NEXT(log, idle, idle_due_ns, next);
     next = TIMER_NEXT(log, refused, refused_due_ns, next);
     next = TIMER_NEXT(log, expiring, expiring_due_ns, next);
+    next = TIMER_NEXT(log, retaining, retaining_due_ns, next);
     return TIMER_NEXT(log, no_space, no_space_due_ns, next);
 }

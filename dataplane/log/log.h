@@ -91,6 +91,7 @@ struct mr_log_partition_options {
     uint32_t durability;            /* MR_DURABILITY_LEADER or _DISK */
     uint32_t leader_epoch;
     uint64_t segment_bytes;
+    uint64_t retention_ms;          /* 0: none. A segment goes when its newest record is older; of the tail only the records go, not the file */
     uint64_t retention_bytes;       /* UINT64_MAX: none. The oldest segment goes when the others are still that large, as in Kafka */
     uint32_t batch_bytes_max;       /* max.message.bytes: no batch is larger */
     uint32_t slot_bytes, extent_bytes;
@@ -285,7 +286,8 @@ int mr_partition_find_segment(const struct mr_partition *partition, uint64_t off
 int mr_partition_trim(struct mr_partition *partition, uint64_t before_offset);
 
 /** Change what may change while it runs; in units and with bounds as in mr_log_partition_options. A batch that is open stays as it was begun. */
-void mr_partition_configure(struct mr_partition *partition, uint64_t segment_bytes, uint64_t retention_bytes, uint32_t batch_bytes_max);
+void mr_partition_configure(struct mr_partition *partition, uint64_t segment_bytes, uint64_t retention_bytes, uint64_t retention_ms,
+                            uint32_t batch_bytes_max);
 
 /**
  * The time for what is appended from now on, once a pass: flush_ns and idleness count from it. Without it appends are as old as the last step,

@@ -47,6 +47,8 @@
 #define MR_LOG_ALLOCATE_BYTES    (64ull << 20)         /* a segment file grows in such steps under load */
 #define MR_LOG_ALLOCATE_BYTES_MAX (256ull << 20)       /* in larger ones, up to this, while a step lasts less than MR_LOG_ALLOCATE_FAST_NS: */
 #define MR_LOG_ALLOCATE_FAST_NS  (100 * MR_LOG_MS_NS)  /* each takes the disk some 10 ms, and half a step is all that is ahead */
+#define MR_LOG_RETAIN_NS         (60000 * MR_LOG_MS_NS) /* between looks for what is too old */
+#define MR_LOG_RETAIN_NEAR_NS    (100 * MR_LOG_MS_NS)   /* what is due so soon is looked at together */
 #define MR_LOG_ALLOCATE_SLOT_BYTES (1ull << 20)        /* and in such ones while the partition lives in slots */
 #define MR_LOG_SIDE_SHARE        16u                   /* a sidecar is allocated to this part of its segment, or more when it needs it */
 #define MR_LOG_SEGMENT_BYTES_MAX (1ull << 31)          /* positions are 32 bits in the journal and the sidecar */
@@ -176,13 +178,13 @@ struct mr_partition {
     struct mr_log *log;
 
     /* the rest */
-    struct list_node queued, marking, idle, refused, no_space, expiring, todo, all;
+    struct list_node queued, marking, idle, refused, no_space, expiring, retaining, todo, all;
     uint32_t pending; /* enum log_pending */
     int32_t offline_result;
     void *context;
     struct mr_uuid topic_id, boot_id;
     uint32_t partition, leader_epoch, generation;
-    uint64_t segment_bytes, retention_bytes;
+    uint64_t segment_bytes, retention_bytes, retention_ms;
     uint32_t slot_bytes, extent_bytes;
 
     struct log_extent *extent; /* ring by sequence */
@@ -210,7 +212,7 @@ struct mr_partition {
     uint64_t log_start, log_start_logged, log_start_next; /* durable, in an entry, wanted */
     uint64_t mark_segment, mark_position, mark_offset; /* durable */
     uint64_t mark_logged, mark_durable;                /* mark_offset of the last entry built, of the last one completed */
-    uint64_t mark_due_ns, idle_due_ns, refused_due_ns, no_space_due_ns, expiring_due_ns, dirty_ns;
+    uint64_t mark_due_ns, idle_due_ns, refused_due_ns, no_space_due_ns, expiring_due_ns, retaining_due_ns, dirty_ns;
     bool mark_due, place; /* a commit shall: write a mark; bring what it can in place */
     bool unsecured, removed;
     uint64_t secure_offset;
@@ -279,7 +281,7 @@ struct mr_log {
     struct mr_random random;
     struct mr_log_counters counters;
     struct list_node all, todo;
-    struct list_node marking, idle, refused, no_space, expiring; /* timers, each with a fixed period: in order of time */
+    struct list_node marking, idle, refused, no_space, expiring, retaining; /* timers, each with a fixed period: in order of time */
     uint64_t lacked_ns;  /* when a partition was last refused memory; 0: never */
     uint64_t starved_ns; /* likewise, one in which an append waited for it */
     uint32_t unsecured;
@@ -381,6 +383,7 @@ void mr_log_segment_want(struct mr_partition *p, struct log_segment *s);
 void mr_log_segment_event(struct mr_partition *p, const struct mr_log_event *event);
 void mr_log_segment_placed(struct mr_partition *p, struct log_segment *s);
 void mr_log_retain(struct mr_partition *p);
+void mr_log_retain_later(struct mr_partition *p);
 void mr_log_started(struct mr_partition *p, uint64_t log_start);
 void mr_log_segment_free(struct mr_log *log, struct log_segment *s);
 struct log_segment *mr_log_segment_by_base(const struct mr_partition *p, uint64_t base_offset);

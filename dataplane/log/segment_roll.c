@@ -197,25 +197,40 @@ void mr_log_segment_placed(struct mr_partition *p, struct log_segment *s)
     mr_log_pend(p, LOG_PENDING_SEGMENT);
 }
 
-/* As Kafka counts: the oldest goes when what stays is still at least retention_bytes. */
+static bool is_too_old(const struct mr_partition *p, const struct log_segment *s)
+{
+    return p->retention_ms != 0 && s->max_timestamp_ms >= 0 && p->log->clock_ms - s->max_timestamp_ms > (int64_t)p->retention_ms;
+}
+
+/* As Kafka counts: the oldest segment goes when what stays is still at least retention_bytes, or when all that is in it is older than retention_ms.
+ * The tail takes records on; of it those go that are there. */
 void mr_log_retain(struct mr_partition *p)
 {
-    if (p->tail == NULL || p->retention_bytes == UINT64_MAX)
+    if (p->tail == NULL || (p->retention_bytes == UINT64_MAX && p->retention_ms == 0))
         return;
     uint64_t bytes = p->segments_bytes + p->tail->data.end;
-    uint64_t start = p->log_start_next;
-    for (uint32_t i = 0; i + 1 < p->segment_count; i++) {
+    uint64_t start = p->log_start_next, durable;
+    uint32_t i = 0;
+    for (; i + 1 < p->segment_count; i++) {
         const struct log_segment *s = p->segment[i];
-        if (!s->closed || bytes - s->data.end < p->retention_bytes)
+        if (!s->closed || (bytes - s->data.end < p->retention_bytes && !is_too_old(p, s)))
             break;
         bytes -= s->data.end;
         start = mr_max_u64(start, s->next_offset);
     }
+    if (i + 1 == p->segment_count && is_too_old(p, p->tail) && mr_partition_committed(p, &durable) == mr_partition_end(p))
+        start = mr_partition_end(p);
     if (start == p->log_start_next)
         return;
     p->log_start_next = start; /* I7: it moves when a commit has said so */
     if (!p->blocked)
         mr_log_queue_now(p);
+}
+
+void mr_log_retain_later(struct mr_partition *p)
+{
+    if (p->retention_ms != 0 && !list_is_linked(&p->retaining))
+        mr_log_timer(&p->log->retaining, &p->retaining, &p->retaining_due_ns, p->log->now_ns + MR_LOG_RETAIN_NS);
 }
 
 int mr_partition_trim(struct mr_partition *p, uint64_t before_offset)
@@ -261,14 +276,16 @@ void mr_log_started(struct mr_partition *p, uint64_t log_start)
     memmove(p->segment, p->segment + count, p->segment_count * sizeof(struct log_segment *));
 }
 
-void mr_partition_configure(struct mr_partition *p, uint64_t segment_bytes, uint64_t retention_bytes, uint32_t batch_bytes_max)
+void mr_partition_configure(struct mr_partition *p, uint64_t segment_bytes, uint64_t retention_bytes, uint64_t retention_ms, uint32_t batch_bytes_max)
 {
     p->batch_bytes_max = batch_bytes_max;
     p->segment_bytes = mr_min_u64(segment_bytes, MR_LOG_SEGMENT_BYTES_MAX);
     p->retention_bytes = retention_bytes;
+    p->retention_ms = retention_ms;
     if (log_has_tail(p) && !p->writer_open)
         mr_log_tail_room(p);
     mr_log_retain(p);
+    mr_log_retain_later(p);
 }
 
 int mr_partition_find_segment(const struct mr_partition *p, uint64_t offset, struct mr_log_segment *segment, uint64_t *inplace_position,

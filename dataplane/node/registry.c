@@ -41,9 +41,10 @@ static json_t *topic_json(const struct mr_topic *topic, bool shown)
     mr_uuid_text(&topic->id, id);
     json_t *item = json_pack("{s:s, s:s, s:i, s:s}", "name", topic->name, "id", id, "partitions", (int)topic->partition_count, "config", topic->lines);
     if (item != NULL && shown)
-        json_object_update_new(item, json_pack("{s:s, s:I, s:I, s:I}", "durability", durability_word(topic->config.durability), "segment.bytes",
+        json_object_update_new(item, json_pack("{s:s, s:I, s:I, s:I, s:I}", "durability", durability_word(topic->config.durability), "segment.bytes",
                                                (json_int_t)topic->config.segment_bytes, "retention.bytes", (json_int_t)topic->config.retention_bytes,
-                                               "max.message.bytes", (json_int_t)topic->config.message_bytes_max));
+                                               "max.message.bytes", (json_int_t)topic->config.message_bytes_max, "retention.ms",
+                                               (json_int_t)topic->config.retention_ms));
     return item;
 }
 

@@ -45,6 +45,7 @@ static int add_partition(struct mr_reactor *reactor, struct mr_topic_partition *
         .topic_id = topic->id, .partition = partition->index, .directory = partition->directory, .durability = topic->config.durability,
         .segment_bytes = (uint64_t)topic->config.segment_bytes,
         .retention_bytes = topic->config.retention_bytes < 0 ? UINT64_MAX : (uint64_t)topic->config.retention_bytes,
+        .retention_ms = topic->config.retention_ms < 0 ? 0 : (uint64_t)topic->config.retention_ms,
         .batch_bytes_max = (uint32_t)topic->config.message_bytes_max, .slot_bytes = topic->slot_bytes, .extent_bytes = topic->extent_bytes,
         .boot_id = topic->head->boot_id, .head = partition->head, .context = partition};
     if (reactor->partition_count == reactor->partition_capacity) {
@@ -92,7 +93,8 @@ static void configure_topic(struct mr_reactor *reactor, const struct mr_reactor_
     for (uint32_t p = 0; p < message->topic->partition_count; p++) {
         const struct mr_topic_partition *partition = message->topic->partitions[p];
         if (partition->reactor == reactor->options.index && partition->log != NULL)
-            mr_partition_configure(partition->log, (uint64_t)config->segment_bytes, retention_bytes, (uint32_t)config->message_bytes_max);
+            mr_partition_configure(partition->log, (uint64_t)config->segment_bytes, retention_bytes,
+                                   config->retention_ms < 0 ? 0 : (uint64_t)config->retention_ms, (uint32_t)config->message_bytes_max);
     }
     reactor->log_due = true;
     reactor_reply(reactor, &reply);

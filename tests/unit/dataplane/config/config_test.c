@@ -52,11 +52,15 @@ static void kafkas_stock_file_needs_one_edit_per_broken_promise(void **state)
                           "socket.send.buffer.bytes=102400\nsocket.receive.buffer.bytes=102400\nsocket.request.max.bytes=104857600\n"
                           "log.dirs=/tmp/kafka-logs\nnum.partitions=1\nnum.recovery.threads.per.data.dir=1\n"
                           "offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n"
-                          "transaction.state.log.min.isr=1\nlog.segment.bytes=1073741824\nlog.retention.check.interval.ms=300000\n"
+                          "transaction.state.log.min.isr=1\nlog.retention.hours=168\nlog.segment.bytes=1073741824\nlog.retention.check.interval.ms=300000\n"
                           "zookeeper.connection.timeout.ms=18000\ngroup.initial.rebalance.delay.ms=0\n", NULL), 0);
     assert_int_equal(origin.ignored_count, 12);
     assert_string_equal(node.log_dirs.item[0], "/tmp/kafka-logs");
-    says("log.retention.hours=168\n", ":1: log.retention.hours=168 is refused: retention by time");
+    assert_int_equal(load("log.retention.hours=168\n", NULL), 0);
+    assert_int_equal(node.topic.retention_ms, 604800000);
+    assert_int_equal(load("log.retention.ms=-1\n", NULL), 0);
+    assert_int_equal(node.topic.retention_ms, -1);
+    says("log.retention.hours=24\n", ":1: log.retention.hours=24 is refused: give it in milliseconds: log.retention.ms");
     says("zookeeper.connect=localhost:2181\n", ":1: zookeeper.connect=localhost:2181 is refused: clusters are not in this version");
     says("listeners=PLAINTEXT://:9092\n", "is refused: the Kafka door is not in this version");
     says("ssl.keystore.location=/k\n", "is refused: TLS is not in this version");

@@ -594,6 +594,53 @@ static void segments_roll_close_and_are_retained(void **state)
     log_world_close(w);
 }
 
+static void pass(struct log_world *w, uint64_t seconds)
+{
+    for (uint64_t i = 0; i < seconds; i++) {
+        w->now_ns += 1000000000u;
+        log_world_step(w);
+    }
+    assert_true(log_world_settle(w, 1000));
+}
+
+static void old_records_go_by_time(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.segment_bytes = 40000;
+    struct log_world *w = open_world(&options);
+    struct mr_log_segment segment;
+    uint64_t position, offset;
+
+    mr_partition_configure(w->partition[0].log, options.segment_bytes, UINT64_MAX, 200000, options.batch_bytes_max);
+    for (uint32_t i = 0; i < 100; i++)
+        append(w, 0, 5, 200);
+    uint64_t old_end = log_world_end(w, 0);
+    pass(w, 150);
+    for (uint32_t i = 0; i < 100; i++)
+        append(w, 0, 5, 200);
+    assert_true(log_world_settle(w, 1000));
+    assert_int_equal(mr_load_relaxed(&w->partition[0].head->log_start), 0);
+    pass(w, 120); /* the first half is 270 s old, and it is looked for once a minute */
+    uint64_t start = mr_load_relaxed(&w->partition[0].head->log_start);
+    assert_in_range(start, old_end - 200, old_end); /* whole segments, and the one that has both stays */
+    assert_int_equal(mr_partition_find_segment(w->partition[0].log, start - 1, &segment, &position, &offset), -ERANGE);
+    assert_true(w->actions[MR_LOG_ACTION_DELETE_SEGMENT] > 1);
+    pass(w, 300);
+    assert_int_equal(mr_load_relaxed(&w->partition[0].head->log_start), log_world_end(w, 0)); /* of the tail the records, too */
+    append(w, 0, 5, 200);
+    pass(w, 100);
+    assert_int_equal(mr_load_relaxed(&w->partition[0].head->log_start), log_world_end(w, 0) - 5);
+    mr_partition_configure(w->partition[0].log, options.segment_bytes, UINT64_MAX, 0, options.batch_bytes_max);
+    pass(w, 1000);
+    assert_int_equal(mr_load_relaxed(&w->partition[0].head->log_start), log_world_end(w, 0) - 5);
+    uint64_t end = log_world_end(w, 0), files_end;
+    assert_true(log_world_stop(w, 2000));
+    (void)log_world_check_files(w, 0, &files_end);
+    assert_int_equal(files_end, end);
+    log_world_close(w);
+}
+
 static void trimmed_records_stay_gone(void **state)
 {
     struct log_world_options options;
@@ -677,6 +724,7 @@ int main(void)
         cmocka_unit_test(without_disk_space_produce_is_refused_and_comes_back),
         cmocka_unit_test(a_stream_asks_for_more_room_at_a_time_and_a_slow_one_does_not),
         cmocka_unit_test(segments_roll_close_and_are_retained),
+        cmocka_unit_test(old_records_go_by_time),
         cmocka_unit_test(trimmed_records_stay_gone),
         cmocka_unit_test(removal_waits_for_writes_in_flight),
         cmocka_unit_test(small_journals_and_odd_options_are_refused),
