@@ -319,12 +319,13 @@ void mr_log_memory_is_late(struct mr_partition *p)
     mr_log_want_memory(p);
 }
 
-/* A reader that is so far behind must find the tail in memory, also when we are dead: descriptors of files it gets from us alone. */
+/* A reader that is so far behind must find the tail in memory, also when we are dead: descriptors of files it gets from us alone. Asked before
+ * the oldest goes: without that one, and without the newest, which is hardly begun. */
 static bool keeps_enough(const struct mr_partition *p)
 {
     uint64_t bytes = 0;
 
-    for (uint64_t sequence = p->first_sequence; sequence < p->last_sequence; sequence++) /* without the newest, which is hardly begun */
+    for (uint64_t sequence = p->first_sequence + 1; sequence < p->last_sequence; sequence++)
         bytes += log_extent_at(p, sequence)->data_room;
     return bytes >= p->log->options.hot_bytes_min;
 }

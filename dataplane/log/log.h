@@ -68,7 +68,11 @@ struct mr_log_options {
     uint64_t mark_ns;             /* idle time after which a commit's mark is written by itself, 100 ms */
     uint64_t producer_expiration_ms; /* a producer's state is forgotten when it was not used for so long; 0: never */
     uint64_t commit_bytes_max;    /* bytes in one commit group, in place and journal together; 4 MiB */
-    uint64_t hot_bytes_min;       /* of a partition's tail: so much stays for readers, even if appends wait for memory that is late; 256 MiB */
+    /* Of a partition's tail, in bytes of batches: so much stays for readers while memory that was asked for is late, even if appends wait for it;
+     * 256 MiB. There is no such floor where memory was refused, now or within the last second, or the directory is full: the oldest extent is reused
+     * then however little is left. Nor for an idle partition, which gives back all but its tail. Extents of a daemon that died are not reused,
+     * only given back: all of them leave with the first. */
+    uint64_t hot_bytes_min;
 };
 
 /** What a partition is, and what recovery or adoption found of it. Filled by recover.h / adopt.h or zeroed for a new one. */

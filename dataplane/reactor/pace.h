@@ -7,9 +7,11 @@
  *   - one that publishes in bulk: after a bulk the next look that would find nothing is put off;
  *   - one that publishes one by one, so fast that look after look finds some frames, of this client alone: the looks between are put off (a third
  *     more records a second on cores that share a cache). With more in a look the reactor is behind, and looks seldom enough by itself.
+ *     Only while its ring alone is hot: another that is may be empty pass after pass, and what then comes to it is waited for one by one. And
+ *     only while no write is in flight: acks of durable records wait for its end.
  *
- * A rest is about a microsecond, less than either needs to fill the ring. Who waits for a single record has nobody to share the look with, and
- * leaves the next look nothing to find: it never meets a rest. */
+ * A rest is about a microsecond, less than either needs to fill the ring. Who waits for a single record leaves the next look nothing to find, and
+ * meets no rest but the one behind another's bulk. */
 #ifndef MR_REACTOR_PACE_H
 #define MR_REACTOR_PACE_H
 
@@ -46,10 +48,16 @@ static inline void mr_pace_rest(void)
         mr_cpu_relax();
 }
 
-/** After a pass that found something. Hot. */
-static inline void mr_pace_busy(const struct mr_pace *pace)
+/** @param hot_rings all that are looked at in a pass, empty ones too @param writes in flight */
+static inline bool mr_pace_is_stream(const struct mr_pace *pace, uint32_t hot_rings, uint32_t writes)
 {
-    if (pace->stream_passes == MR_STREAM_PASSES)
+    return pace->stream_passes == MR_STREAM_PASSES && hot_rings == 1 && writes == 0;
+}
+
+/** After a pass that found something; parameters as above. Hot. */
+static inline void mr_pace_busy(const struct mr_pace *pace, uint32_t hot_rings, uint32_t writes)
+{
+    if (mr_pace_is_stream(pace, hot_rings, writes))
         mr_pace_rest();
 }
 
