@@ -196,10 +196,7 @@ static void slots_of_dead_daemons_are_given_back(void **state)
         }
         assert_int_equal(stat(path, &st), 0);
         most = mr_max_u64(most, (uint64_t)st.st_blocks * 512);
-        free(dead->partitions);
-        free(dead->slots.piece); /* its mappings are the dead daemon's */
-        free(dead->slots.free);
-        free(dead);
+        mr_topic_free(dead); /* its mappings are the dead daemon's */
     }
     assert_true(sealed > 0 && sealed < DEATHS / 2);
     assert_true(most <= 4u << 20);
