@@ -30,6 +30,7 @@
 #include "drivers/disk/disk.h"
 #include "drivers/disk/faulty.h"
 #include "shm/base/logging.h"
+#include "shm/base/notify.h"
 #include "shm/base/random.h"
 #include "shm/session/socket.h"
 
@@ -352,6 +353,7 @@ static bool is_any_offline(const struct node *node)
 static int stop(struct node *node, int signal_fd)
 {
     struct millrace_error err;
+    mr_notify("STOPPING=1");
     mr_say_info("stopping: bringing the log in place");
     if (!mr_door_stop(node->door, signal_fd)) {
         mr_say_warn("stopped at once: the next start adopts what is in memory");

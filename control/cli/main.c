@@ -14,7 +14,7 @@ static const struct mr_cli_command commands[] = {
     {"log", "millrace log", "verify PATH... | dump SEGMENT", "look into the files of a log, offline", NULL, mr_cmd_log},
     {"bench", "millrace bench", "ping|pub|sub|pubsub|disk|limits [--duration TIME] [--runs N] ...",
      "what this node does, beside what this machine can do", mr_cmd_bench_details, mr_cmd_bench},
-    {"topic", "millrace topic", "create NAME | list", "create and list topics", NULL, mr_cmd_topic},
+    {"topic", "millrace topic", "create NAME | list", "make, list, change and delete topics", NULL, mr_cmd_topic},
     {"produce", "millrace produce", "TOPIC [FILE]", "lines to records", mr_cmd_produce_details, mr_cmd_produce},
     {"consume", "millrace consume", "TOPIC", "records to lines", mr_cmd_consume_details, mr_cmd_consume},
     {"telemetry", "millrace telemetry", "[--rate R] [--topic NAME]", "publish this host's own counters", mr_cmd_telemetry_details, mr_cmd_telemetry},

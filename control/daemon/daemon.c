@@ -11,6 +11,7 @@
 #include "control/topics/topics.h"
 #include "drivers/coord/coord.h"
 #include "shm/base/logging.h"
+#include "shm/base/notify.h"
 #include "shm/session/socket.h"
 
 #define SOON_MS      10   /* between attempts to connect, at first */
@@ -144,6 +145,7 @@ int mr_control_round(struct mr_control *control, int stop_fd, struct millrace_er
         hang_up(control);
     if (rc == 0 && !control->was_ready && mr_control_is_ready(control)) {
         control->was_ready = true;
+        mr_notify("READY=1"); /* for both: the data plane has its topics */
         mr_say_info("ready: %u topics, store: %s", mr_topics_count(control->topics), control->coord->name);
     }
     return rc;
