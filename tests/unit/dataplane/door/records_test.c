@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Records of every shape through a whole node, read by poll and by copy, in portions and from places that chance picks, against what was
- * published. The number of a record says all of it. */
+ * published. The number of a record says all of it, where it lies too. */
 #include "tests/support/door_client.h"
+
+#include <time.h>
 
 #include "shm/base/random.h"
 
-#define RECORDS     6000u
+#define PARTITIONS  2u
+#define RECORDS     6000u /* number n is at offset n / PARTITIONS of partition n mod PARTITIONS */
+#define OFFSETS     (RECORDS / PARTITIONS)
 #define VALUE_MAX   9000u /* above what the bulk loop of a poll takes (shm/batch/iterate.h) */
 #define AT_ONCE_MAX 90u
 
@@ -13,7 +17,18 @@ struct shape {
     uint8_t value[VALUE_MAX], key[24], header[8];
     size_t value_bytes, key_bytes;
     bool is_null, has_key, has_header;
+    int64_t timestamp_ms; /* -1: when it arrived */
 };
+
+static int64_t began_ms; /* before anything was published */
+
+static int64_t wall_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
 
 static void shape_of(uint64_t number, struct shape *shape)
 {
@@ -29,25 +44,33 @@ static void shape_of(uint64_t number, struct shape *shape)
     shape->has_key = kind == 35 || kind == 36;
     shape->key_bytes = shape->has_key ? mr_random_below(&random, sizeof shape->key) : 0;
     shape->has_header = kind == 34;
+    shape->timestamp_ms = kind == 33 ? -1 : 1700000000000 + (int64_t)(number / 3) - (kind == 32 ? 90000 : 0); /* most rise slowly */
     memset(shape->value, (int)(number % 251), shape->value_bytes);
     memset(shape->key, (int)(number % 13), shape->key_bytes);
     memcpy(shape->header, &number, sizeof number);
 }
 
-static void must_be(const struct millrace_record *record, uint64_t number)
+static void must_be_of_its_time(int64_t timestamp_ms, const struct shape *shape)
+{
+    if (shape->timestamp_ms >= 0)
+        assert_int_equal(timestamp_ms, shape->timestamp_ms);
+    else
+        assert_in_range(timestamp_ms, began_ms - 1000, wall_ms() + 1000); /* the reactor looks at that clock now and then */
+}
+
+static void must_be(const struct millrace_record *record, uint32_t partition, uint64_t offset)
 {
     static struct shape shape;
     struct millrace_header header;
 
-    shape_of(number, &shape);
-    assert_int_equal(record->offset, number);
-    assert_int_equal(record->partition, 0);
+    shape_of(offset * PARTITIONS + partition, &shape);
+    assert_int_equal(record->offset, offset);
     assert_int_equal(record->value_bytes, shape.value_bytes);
     assert_true((record->value == NULL) == shape.is_null);
     assert_true((record->key == NULL) == !shape.has_key);
     assert_int_equal(record->key_bytes, shape.key_bytes);
-    assert_int_equal(record->timestamp_ms, shape.has_header ? 77 : record->timestamp_ms);
-    assert_true(record->timestamp_ms > 0 && record->headers == NULL);
+    must_be_of_its_time(record->timestamp_ms, &shape);
+    assert_null(record->headers);
     if (shape.value_bytes > 0)
         assert_memory_equal(record->value, shape.value, shape.value_bytes);
     if (shape.key_bytes > 0)
@@ -74,7 +97,8 @@ static void publish_all(struct millrace_producer *producer, struct mr_random *ra
             header[i] = (struct millrace_header){.key = "number", .value = shape[i].header, .key_bytes = 6, .value_bytes = sizeof shape[i].header};
             records[i] = (struct millrace_record){.value = shape[i].is_null ? NULL : shape[i].value, .value_bytes = shape[i].value_bytes,
                                                   .key = shape[i].has_key ? shape[i].key : NULL, .key_bytes = shape[i].key_bytes,
-                                                  .timestamp_ms = shape[i].has_header ? 77 : -1, .headers = &header[i],
+                                                  .partition = (int32_t)((number + i) % PARTITIONS), .timestamp_ms = shape[i].timestamp_ms,
+                                                  .headers = &header[i],
                                                   .header_count = shape[i].has_header};
         }
         for (uint32_t done = 0, tries = 0; done < count; tries++) {
@@ -94,60 +118,81 @@ static void publish_all(struct millrace_producer *producer, struct mr_random *ra
     assert_int_equal(millrace_producer_flush(producer, 10000), 0);
 }
 
-/* Copy takes records of one size, and leaves the first of another where it was. */
-static uint64_t copy_some(struct millrace_consumer *consumer, uint64_t next, uint32_t max)
+/* Copy takes records of one size, and leaves the first of another where it was: here those of the size that is next in the partition. */
+static uint32_t copy_some(struct millrace_consumer *consumer, uint64_t *next, uint32_t partition, uint32_t max)
 {
     static uint8_t values[AT_ONCE_MAX * VALUE_MAX];
     static struct shape shape;
     struct millrace_meta meta[AT_ONCE_MAX];
+    bool other_is_next = false;
 
-    shape_of(next, &shape);
+    shape_of(next[partition] * PARTITIONS + partition, &shape);
     size_t bytes = shape.value_bytes;
-    assert_int_equal(millrace_consumer_copy(consumer, values, bytes + 1, NULL, max), -EMSGSIZE);
+    for (uint32_t p = 0; p < PARTITIONS; p++) {
+        shape_of(next[p] * PARTITIONS + p, &shape);
+        other_is_next |= next[p] < OFFSETS && shape.value_bytes == bytes + 1;
+    }
+    if (!other_is_next)
+        assert_int_equal(millrace_consumer_copy(consumer, values, bytes + 1, NULL, max), -EMSGSIZE);
     int count = millrace_consumer_copy(consumer, values, bytes, meta, max);
-    assert_true(count > 0);
+    assert_in_range(count, 1, max);
     for (int i = 0; i < count; i++) {
-        shape_of(next + (uint64_t)i, &shape);
-        assert_int_equal(meta[i].offset, next + (uint64_t)i);
+        assert_in_range(meta[i].partition, 0, PARTITIONS - 1);
+        uint64_t offset = next[meta[i].partition]++;
+        shape_of(offset * PARTITIONS + (uint32_t)meta[i].partition, &shape);
+        assert_int_equal(meta[i].offset, offset);
+        must_be_of_its_time(meta[i].timestamp_ms, &shape);
+        assert_int_equal(meta[i].value_bytes, bytes);
         assert_int_equal(shape.value_bytes, bytes);
         assert_memory_equal(values + (size_t)i * bytes, shape.value, bytes);
     }
-    return next + (uint64_t)count;
+    return (uint32_t)count;
+}
+
+static uint32_t poll_some(struct millrace_consumer *consumer, uint64_t *next, uint32_t max)
+{
+    struct millrace_record records[AT_ONCE_MAX];
+    int count = millrace_consumer_poll(consumer, records, max, 5000);
+
+    assert_in_range(count, 1, max);
+    for (int i = 0; i < count; i++) {
+        assert_in_range(records[i].partition, 0, PARTITIONS - 1);
+        must_be(&records[i], (uint32_t)records[i].partition, next[records[i].partition]++);
+    }
+    return (uint32_t)count;
 }
 
 static void every_shape_is_read_as_it_was_published_from_any_place_in_any_portion(void **state)
 {
     struct millrace_client *client = door_attach();
-    struct millrace_record records[AT_ONCE_MAX];
+    struct millrace_record record;
     struct millrace_error err;
     struct mr_random random;
 
     mr_random_init(&random, 4711, 1);
-    assert_int_equal(millrace_topic_create(client, "shapes", 1, "millrace.durability=leader", &err), 0);
+    assert_int_equal(millrace_topic_create(client, "shapes", PARTITIONS, "millrace.durability=leader", &err), 0);
     struct millrace_producer *producer = open_producer(client, "shapes", NULL);
     struct millrace_consumer *consumer = open_consumer(client, "shapes", MILLRACE_START_BEGIN);
+    began_ms = wall_ms();
     publish_all(producer, &random);
-    uint64_t next = 0, read = 0;
-    for (uint32_t rounds = 0; rounds < 100000 && read < 5 * RECORDS; rounds++) {
-        if (next == RECORDS || mr_random_chance(&random, 1, 20)) { /* mostly into the middle of a batch */
-            next = mr_random_below(&random, RECORDS);
-            assert_int_equal(millrace_consumer_seek_offset(consumer, 0, next), 0);
+    uint64_t next[PARTITIONS] = {0};
+    uint32_t by_poll = 0, by_copy = 0;
+    for (uint32_t rounds = 0; rounds < 100000 && by_poll + by_copy < 5 * RECORDS; rounds++) {
+        uint32_t partition = (uint32_t)mr_random_below(&random, PARTITIONS);
+        if (next[partition] == OFFSETS || mr_random_chance(&random, 1, 20)) { /* mostly into the middle of a batch */
+            next[partition] = mr_random_below(&random, OFFSETS);
+            assert_int_equal(millrace_consumer_seek_offset(consumer, (int32_t)partition, next[partition]), 0);
         }
         uint32_t max = 1 + (uint32_t)mr_random_below(&random, mr_random_chance(&random, 1, 3) ? 3 : AT_ONCE_MAX);
-        uint64_t before = next;
-        if (mr_random_chance(&random, 1, 4)) {
-            next = copy_some(consumer, next, max);
-        } else {
-            int count = millrace_consumer_poll(consumer, records, max, 5000);
-            assert_in_range(count, 1, max);
-            for (int i = 0; i < count; i++)
-                must_be(&records[i], next++);
-        }
-        read += next - before;
+        if (mr_random_chance(&random, 1, 4))
+            by_copy += copy_some(consumer, next, partition, max);
+        else
+            by_poll += poll_some(consumer, next, max);
     }
-    assert_true(read >= 5 * RECORDS);
-    assert_int_equal(millrace_consumer_seek_offset(consumer, 0, RECORDS), 0);
-    assert_int_equal(millrace_consumer_poll(consumer, records, 1, 0), 0);
+    assert_true(by_poll + by_copy >= 5 * RECORDS && by_copy > RECORDS / 10);
+    for (uint32_t p = 0; p < PARTITIONS; p++)
+        assert_int_equal(millrace_consumer_seek_offset(consumer, (int32_t)p, OFFSETS), 0);
+    assert_int_equal(millrace_consumer_poll(consumer, &record, 1, 0), 0);
     millrace_consumer_close(consumer);
     millrace_producer_close(producer);
     millrace_detach(client);
