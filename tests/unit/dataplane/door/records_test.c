@@ -97,7 +97,8 @@ static void publish_all(struct millrace_producer *producer, struct mr_random *ra
             header[i] = (struct millrace_header){.key = "number", .value = shape[i].header, .key_bytes = 6, .value_bytes = sizeof shape[i].header};
             records[i] = (struct millrace_record){.value = shape[i].is_null ? NULL : shape[i].value, .value_bytes = shape[i].value_bytes,
                                                   .key = shape[i].has_key ? shape[i].key : NULL, .key_bytes = shape[i].key_bytes,
-                                                  .partition = (int32_t)((number + i) % PARTITIONS), .timestamp_ms = shape[i].timestamp_ms, .headers = &header[i],
+                                                  .partition = (int32_t)((number + i) % PARTITIONS), .timestamp_ms = shape[i].timestamp_ms,
+                                                  .headers = &header[i],
                                                   .header_count = shape[i].has_header};
         }
         for (uint32_t done = 0, tries = 0; done < count; tries++) {
