@@ -7,8 +7,8 @@
  *   - one that publishes in bulk: after a bulk the next look that would find nothing is put off;
  *   - one that publishes one by one, so fast that look after look finds some frames, of this client alone: the looks between are put off (a third
  *     more records a second on cores that share a cache). With more in a look the reactor is behind, and looks seldom enough by itself.
- *     Only while its ring alone is hot: another that is may be empty pass after pass, and what then comes to it is waited for one by one. And
- *     only while no write is in flight: acks of durable records wait for its end.
+ *     Only while its ring alone is hot: another that is may be empty pass after pass, and what then comes to it is waited for one by one. (The
+ *     end of a write may wait for a rest, too; a disk takes a hundred times as long.)
  *
  * A rest is about a microsecond, less than either needs to fill the ring. Who waits for a single record leaves the next look nothing to find, and
  * meets no rest but the one behind another's bulk. */
@@ -48,16 +48,16 @@ static inline void mr_pace_rest(void)
         mr_cpu_relax();
 }
 
-/** @param hot_rings all that are looked at in a pass, empty ones too @param writes in flight */
-static inline bool mr_pace_is_stream(const struct mr_pace *pace, uint32_t hot_rings, uint32_t writes)
+/** @param hot_rings all that are looked at in a pass, empty ones too */
+static inline bool mr_pace_is_stream(const struct mr_pace *pace, uint32_t hot_rings)
 {
-    return pace->stream_passes == MR_STREAM_PASSES && hot_rings == 1 && writes == 0;
+    return pace->stream_passes == MR_STREAM_PASSES && hot_rings == 1;
 }
 
-/** After a pass that found something; parameters as above. Hot. */
-static inline void mr_pace_busy(const struct mr_pace *pace, uint32_t hot_rings, uint32_t writes)
+/** After a pass that found something; as above. Hot. */
+static inline void mr_pace_busy(const struct mr_pace *pace, uint32_t hot_rings)
 {
-    if (mr_pace_is_stream(pace, hot_rings, writes))
+    if (mr_pace_is_stream(pace, hot_rings))
         mr_pace_rest();
 }
 

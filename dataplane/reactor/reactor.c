@@ -117,7 +117,7 @@ static void *run(void *argument)
     while (!reactor->stopped) {
         if (pass(reactor)) {
             reactor->active_ns = reactor->now_ns;
-            mr_pace_busy(&reactor->pace, reactor->hot_count, reactor->writes_in_flight);
+            mr_pace_busy(&reactor->pace, reactor->hot_count);
         } else if (!reactor->stopping) {
             reactor_idle(reactor);
         }

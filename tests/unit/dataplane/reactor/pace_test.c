@@ -6,7 +6,7 @@
 
 static bool rests_when_busy(const struct mr_pace *pace)
 {
-    return mr_pace_is_stream(pace, 1, 0);
+    return mr_pace_is_stream(pace, 1);
 }
 
 static void note(struct mr_pace *pace, uint32_t passes, uint64_t frames, uint32_t rings)
@@ -51,19 +51,10 @@ static void others_never_wait_for_a_stream(void **state)
     assert_false(rests_when_busy(&pace));
     note(&pace, MR_STREAM_PASSES, 10, 1);
     assert_true(rests_when_busy(&pace));
-    assert_false(mr_pace_is_stream(&pace, 2, 0)); /* hot but quiet: his next record may come any moment */
+    assert_false(mr_pace_is_stream(&pace, 2)); /* hot but quiet: his next record may come any moment */
     assert_true(rests_when_busy(&pace)); /* he has grown cold */
     note(&pace, 1, 11, 2);
     assert_false(rests_when_busy(&pace));
-}
-
-static void writes_never_wait_for_a_stream(void **state)
-{
-    struct mr_pace pace = {0};
-
-    note(&pace, MR_STREAM_PASSES, 10, 1);
-    assert_false(mr_pace_is_stream(&pace, 1, 1));
-    assert_true(mr_pace_is_stream(&pace, 1, 0));
 }
 
 static void a_bulk_is_rested_for_once(void **state)
@@ -85,7 +76,6 @@ int main(void)
         cmocka_unit_test(who_waits_for_single_records_meets_no_rest),
         cmocka_unit_test(a_stream_of_one_ring_is_rested_for_until_it_ends),
         cmocka_unit_test(others_never_wait_for_a_stream),
-        cmocka_unit_test(writes_never_wait_for_a_stream),
         cmocka_unit_test(a_bulk_is_rested_for_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
