@@ -61,9 +61,15 @@ static void adapt_step(struct mr_partition *p)
     p->allocate_ns = now_ns;
 }
 
-static uint64_t step_bytes(const struct mr_partition *p)
+/* No more than was written to it and to the segment before: ten thousand partitions that take a MiB each must not reserve a disk. */
+static uint64_t step_bytes(const struct mr_partition *p, const struct log_segment *s)
 {
-    return !p->hot ? MR_LOG_ALLOCATE_SLOT_BYTES : mr_max_u64(p->allocate_bytes, MR_LOG_ALLOCATE_BYTES);
+    uint64_t written = s->data.end;
+    if (p->segment_count > 1)
+        written += p->segment[p->segment_count - 2]->data.end;
+    if (!p->hot || written < MR_LOG_ALLOCATE_SLOT_BYTES)
+        return MR_LOG_ALLOCATE_SLOT_BYTES;
+    return mr_min_u64(mr_align_up(written, MR_BLOCK_BYTES), mr_max_u64(p->allocate_bytes, MR_LOG_ALLOCATE_BYTES));
 }
 
 /* Ask for the files, or for more room in them: half a step ahead of what is being written, so that no commit waits for it. */
@@ -72,7 +78,7 @@ void mr_log_segment_want(struct mr_partition *p, struct log_segment *s)
     if (s->closing || (s->file_state != LOG_FILE_NONE && s->file_state != LOG_FILE_READY))
         return;
     uint64_t most = file_bytes_max(p, s);
-    uint64_t step = mr_min_u64(step_bytes(p), most), side_step = step / MR_LOG_SIDE_SHARE;
+    uint64_t step = mr_min_u64(step_bytes(p, s), most), side_step = step / MR_LOG_SIDE_SHARE;
     uint64_t side_end = mr_align_up(s->side.end, MR_BLOCK_BYTES);
     uint64_t side_soon = s->rolled ? side_end : mr_max_u64(s->side.placing + side_step / 2, side_end);
     bool enough = s->allocated_bytes >= mr_min_u64(mr_max_u64(s->data.placing + step / 2, mr_align_up(s->data.end, MR_BLOCK_BYTES)), most) &&
@@ -81,7 +87,7 @@ void mr_log_segment_want(struct mr_partition *p, struct log_segment *s)
         return;
     if (p->hot) {
         adapt_step(p);
-        step = mr_min_u64(step_bytes(p), most);
+        step = mr_min_u64(step_bytes(p, s), most);
     }
     s->wanted_bytes = mr_align_up(mr_max_u64(mr_min_u64(s->data.end + step, most), MR_BLOCK_BYTES), MR_BLOCK_BYTES);
     s->side_wanted_bytes = mr_max_u64(mr_align_up(s->wanted_bytes / MR_LOG_SIDE_SHARE, MR_BLOCK_BYTES), mr_align_up(side_soon, MR_BLOCK_BYTES));
