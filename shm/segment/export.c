@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -143,34 +144,45 @@ static int export_small(struct export *x, const char *from, const char *name)
     return rc == -ENOENT ? 0 : rc; /* removed meanwhile: readers rebuild it from the log */
 }
 
+/* Names in ascending order: 20 digits each, so the order of their offsets. @return how many, release_names() once; -errno with a message */
+static int list_names(struct export *x, const char *from, int (*filter)(const struct dirent *), struct dirent ***entry)
+{
+    *entry = NULL;
+    int count = scandir(from, entry, filter, alphasort);
+    return count < 0 ? mr_err(x->err, errno, "cannot read '%s': %s", from, strerror(errno)) : count;
+}
+
+static void release_names(struct dirent **entry, int count)
+{
+    for (int i = 0; i < count; i++)
+        free(entry[i]);
+    free(entry);
+}
+
 static int export_directory(struct export *x, const char *from)
 {
-    struct dirent **entry = NULL;
+    struct dirent **entry;
     int rc = 0;
 
-    int count = scandir(from, &entry, segments_only, alphasort); /* 20 digits each: the order of their offsets */
+    int count = list_names(x, from, segments_only, &entry);
     if (count < 0)
-        return mr_err(x->err, errno, "cannot read '%s': %s", from, strerror(errno));
-    for (int i = 0; i < count; i++) {
+        return count;
+    for (int i = 0; i < count && rc == 0; i++) {
         char path[PATH_MAX];
         snprintf(path, sizeof path, "%s/%s", from, entry[i]->d_name);
-        if (rc == 0) {
-            rc = export_segment(x, path, (uint32_t)(count - 1 - i));
-            if (rc == -ENOENT && x->report->segments == 0)
-                rc = 0; /* retention takes from the front */
-        }
-        free(entry[i]);
+        rc = export_segment(x, path, (uint32_t)(count - 1 - i));
+        if (rc == -ENOENT && x->report->segments == 0)
+            rc = 0; /* retention takes from the front */
     }
-    free(entry);
+    release_names(entry, count);
     if (rc != 0)
         return rc;
-    count = scandir(from, &entry, small_files_only, alphasort);
-    for (int i = 0; i < count; i++) {
-        if (rc == 0)
-            rc = export_small(x, from, entry[i]->d_name);
-        free(entry[i]);
-    }
-    free(entry);
+    count = list_names(x, from, small_files_only, &entry);
+    if (count < 0)
+        return count;
+    for (int i = 0; i < count && rc == 0; i++)
+        rc = export_small(x, from, entry[i]->d_name);
+    release_names(entry, count);
     return rc;
 }
 

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An export beside things that happen meanwhile: the calls that export.c makes are led through here, where the world changes under it. */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "shm/segment/verify.h"
+#include "tests/support/segment_image.h"
+
+static uint32_t scandirs, fail_scandir; /* which call fails, from 1; 0: none */
+
+static int led_scandir(const char *path, struct dirent ***entry, int (*filter)(const struct dirent *),
+                       int (*order)(const struct dirent **, const struct dirent **))
+{
+    if (++scandirs != fail_scandir)
+        return scandir(path, entry, filter, order);
+    errno = ENOMEM;
+    return -1;
+}
+
+#define scandir led_scandir
+#include "shm/segment/export.c"
+#undef scandir
+
+static struct image image;
+static char folder[64], from[80], to[80];
+static struct mr_export_report report;
+static struct millrace_error error;
+static char findings[8192];
+
+static void path_of(char path[256], const char *directory, uint64_t base_offset, const char *suffix)
+{
+    char name[MR_SEGMENT_NAME_BYTES_MAX];
+
+    mr_segment_name(name, base_offset, suffix);
+    snprintf(path, 256, "%s/%s", directory, name);
+}
+
+static void put(uint64_t base_offset, const char *suffix, const void *bytes, size_t count)
+{
+    char path[256];
+
+    path_of(path, from, base_offset, suffix);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, count, file), count);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void note(void *context, const struct mr_verify_finding *f)
+{
+    size_t used = strlen(findings);
+
+    (void)context;
+    snprintf(findings + used, sizeof findings - used, "%s: %s: offset %llu: %s\n", f->is_error ? "ERROR" : "note", strrchr(f->path, '/') + 1,
+             (unsigned long long)f->offset, f->reason);
+}
+
+static int export_now(void)
+{
+    findings[0] = 0;
+    memset(&error, 0, sizeof error);
+    return mr_export_partition(from, to, note, NULL, &report, &error);
+}
+
+static void a_folder_that_cannot_be_listed_is_an_error_the_second_time_too(void **state)
+{
+    (void)state;
+    for (fail_scandir = 1; fail_scandir <= 2; fail_scandir++) {
+        scandirs = 0;
+        snprintf(to, sizeof to, "%s/copy%u", folder, fail_scandir);
+        assert_int_equal(export_now(), -ENOMEM);
+        assert_non_null(strstr(error.text, "cannot read '"));
+    }
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/mr_export_test.XXXXXX");
+    if (mkdtemp(folder) == NULL)
+        return 1;
+    snprintf(from, sizeof from, "%s/t-0", folder);
+    snprintf(to, sizeof to, "%s/copy", folder);
+    fail_scandir = 0;
+    image_init(&image);
+    for (uint32_t i = 0; i < 5; i++)
+        image_append(&image, 2, 30, 'a');
+    if (mkdir(from, 0700) != 0)
+        return 1;
+    put(IMAGE_BASE_OFFSET, "log", image.log, image.log_end);
+    put(IMAGE_BASE_OFFSET, "sidecar", image.side, image.side_end);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    char command[128];
+
+    (void)state;
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_folder_that_cannot_be_listed_is_an_error_the_second_time_too, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
