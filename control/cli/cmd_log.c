@@ -197,14 +197,13 @@ static int log_dump(const struct mr_cli_command *command, int argc, char **argv)
 struct export {
     const char *to;
     uint32_t partitions;
-    uint64_t segments, records, bytes, errors;
+    uint64_t segments, records, bytes, errors, warnings;
 };
 
-static void print_error(void *context, const struct mr_verify_finding *finding)
+static void print_export_finding(void *context, const struct mr_verify_finding *finding)
 {
-    if (finding->is_error)
-        fprintf(stderr, "millrace: %s: byte %llu, offset %llu: %s\n", finding->path, (unsigned long long)finding->position,
-                (unsigned long long)finding->offset, finding->reason);
+    fprintf(stderr, "millrace: %s%s: byte %llu, offset %llu: %s\n", finding->is_error ? "" : "note: ", finding->path,
+            (unsigned long long)finding->position, (unsigned long long)finding->offset, finding->reason);
 }
 
 /* @param name NULL: right into the directory named */
@@ -215,7 +214,7 @@ static int export_partition(void *context, const char *path, const char *name, s
     char to[PATH_MAX];
 
     snprintf(to, sizeof to, "%s%s%s", x->to, name != NULL ? "/" : "", name != NULL ? name : "");
-    int rc = mr_export_partition(path, to, print_error, NULL, &report, err);
+    int rc = mr_export_partition(path, to, print_export_finding, NULL, &report, err);
     if (rc != 0)
         return rc;
     printf("%s: %llu records, %llu segments, offsets %llu to %llu\n", to, (unsigned long long)report.records, (unsigned long long)report.segments,
@@ -225,6 +224,7 @@ static int export_partition(void *context, const char *path, const char *name, s
     x->records += report.records;
     x->bytes += report.bytes;
     x->errors += report.errors;
+    x->warnings += report.warnings;
     return 0;
 }
 
@@ -256,8 +256,8 @@ static int log_export(const struct mr_cli_command *command, int argc, char **arg
     int rc = export_path(&x, words.text[0], &err);
     if (rc != 0)
         return mr_cli_fail("%s", err.text);
-    fprintf(stderr, "partitions=%u segments=%llu records=%llu bytes=%llu errors=%llu\n", x.partitions, (unsigned long long)x.segments,
-            (unsigned long long)x.records, (unsigned long long)x.bytes, (unsigned long long)x.errors);
+    fprintf(stderr, "partitions=%u segments=%llu records=%llu bytes=%llu errors=%llu notes=%llu\n", x.partitions, (unsigned long long)x.segments,
+            (unsigned long long)x.records, (unsigned long long)x.bytes, (unsigned long long)x.errors, (unsigned long long)x.warnings);
     return x.errors > 0 ? MR_CLI_FAILED : MR_CLI_DONE;
 }
 

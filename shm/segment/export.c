@@ -23,6 +23,7 @@ struct export {
     struct mr_export_report *report;
     struct millrace_error *err;
     bool stopped; /* a segment was not good to its end: what is behind it has no place */
+    bool waits;   /* ...and only because a running daemon has not closed it yet */
 };
 
 static int write_all(int fd, const uint8_t *bytes, size_t count)
@@ -74,34 +75,53 @@ static int copy_file(struct export *x, const char *from, const char *name, uint6
     return rc != 0 ? mr_err(x->err, -rc, "cannot write '%s': %s", to, strerror(-rc)) : 0;
 }
 
-/* What comes from here on cannot follow what was written. */
-static void find_gap(struct export *x, const char *path, uint64_t position, uint64_t offset, const char *reason)
+static void find(struct export *x, const char *path, uint64_t offset, bool is_error, const char *reason)
 {
-    struct mr_verify_finding finding = {path, position, offset, true, reason};
+    struct mr_verify_finding finding = {path, 0, offset, is_error, reason};
 
-    x->stopped = true;
-    x->report->errors++;
+    if (is_error)
+        x->report->errors++;
+    else
+        x->report->warnings++;
     if (x->each != NULL)
         x->each(x->context, &finding);
 }
 
-/* @param behind how many segments follow: the newest is being written, and the one before it perhaps not cut and flushed to its end yet */
-static int export_segment(struct export *x, const char *path, uint32_t behind)
+/* Does a daemon run on the data directory that the partition is in? It holds a lock there; asking takes none.
+ * @param name what stands behind the partition's directory in `path`: nothing, or a segment's name */
+static bool is_in_use(const char *path, const char *name)
+{
+    struct flock held = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    char lock[PATH_MAX];
+    int directory_bytes = (int)(strlen(path) - strlen(name));
+
+    if (snprintf(lock, sizeof lock, "%.*s%s../.lock", directory_bytes, path, directory_bytes > 0 && *name == 0 ? "/" : "") >= (int)sizeof lock)
+        return false;
+    int fd = open(lock, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool is_held = fcntl(fd, F_GETLK, &held) == 0 && held.l_type != F_UNLCK;
+    close(fd);
+    return is_held;
+}
+
+/* @param flags MR_VERIFY_ROLLED: newer ones follow in the list */
+static int export_segment(struct export *x, const char *path, unsigned flags)
 {
     struct mr_verify_report found;
     const char *slash = strrchr(path, '/'); /* there, if it is not the only one */
+    const char *name = slash != NULL ? slash + 1 : path;
     uint64_t base_offset;
-    struct stat st;
 
-    if (x->stopped)
-        return 0;
-    if (x->report->segments > 0 && mr_segment_name_parse(slash + 1, "log", &base_offset) && base_offset != x->report->next_offset) {
-        find_gap(x, path, 0, base_offset, "the segment before it ends at another offset");
+    if (x->report->segments > 0 && mr_segment_name_parse(name, "log", &base_offset) && base_offset != x->report->next_offset) {
+        x->stopped = true;
+        find(x, path, base_offset, true, "the segment before it ends at another offset");
         return 0;
     }
-    int rc = mr_verify_segment(path, behind < 2 ? MR_VERIFY_LIVE : 0, x->each, x->context, &found, x->err);
+    flags |= MR_VERIFY_AHEAD | (is_in_use(path, name) ? MR_VERIFY_LIVE : 0);
+    int rc = mr_verify_segment(path, flags, x->each, x->context, &found, x->err);
     if (rc == 0)
-        rc = copy_file(x, path, slash != NULL ? slash + 1 : path, found.bytes);
+        rc = copy_file(x, path, name, found.bytes);
     if (rc != 0)
         return rc;
     if (x->report->segments == 0)
@@ -112,10 +132,9 @@ static int export_segment(struct export *x, const char *path, uint32_t behind)
     x->report->bytes += found.bytes;
     x->report->errors += found.errors;
     x->report->next_offset = found.batches > 0 ? found.next_offset : found.first_offset;
-    /* What is not good to its end would leave a hole before the next. */
-    x->stopped = found.errors > 0 || (behind > 0 && stat(path, &st) == 0 && (uint64_t)st.st_size != found.bytes);
-    if (x->stopped && found.errors == 0 && behind > 1)
-        find_gap(x, path, found.bytes, x->report->next_offset, "ends before its file does, though a newer segment follows");
+    x->report->warnings += found.warnings;
+    x->stopped = found.errors > 0 || !found.is_whole; /* there would be a hole before the next */
+    x->waits = found.errors == 0 && found.is_open;
     return 0;
 }
 
@@ -159,6 +178,19 @@ static void release_names(struct dirent **entry, int count)
     free(entry);
 }
 
+/* A copy that ends early must not look like a whole one. */
+static void say_left_out(struct export *x, const char *from, const char *name, int count)
+{
+    char path[PATH_MAX], reason[128];
+    uint64_t offset = 0;
+
+    (void)mr_segment_name_parse(name, "log", &offset);
+    snprintf(path, sizeof path, "%s/%s", from, name);
+    snprintf(reason, sizeof reason, "%d segment%s from here on not copied: the one before %s", count, count == 1 ? "" : "s",
+             x->waits ? "is not closed yet" : "is not good to its end");
+    find(x, path, offset, !x->waits, reason);
+}
+
 static int export_directory(struct export *x, const char *from)
 {
     struct dirent **entry;
@@ -169,8 +201,12 @@ static int export_directory(struct export *x, const char *from)
         return count;
     for (int i = 0; i < count && rc == 0; i++) {
         char path[PATH_MAX];
+        if (x->stopped) {
+            say_left_out(x, from, entry[i]->d_name, count - i);
+            break;
+        }
         snprintf(path, sizeof path, "%s/%s", from, entry[i]->d_name);
-        rc = export_segment(x, path, (uint32_t)(count - 1 - i));
+        rc = export_segment(x, path, i + 1 < count ? MR_VERIFY_ROLLED : 0);
         if (rc == -ENOENT && x->report->segments == 0)
             rc = 0; /* retention takes from the front */
     }

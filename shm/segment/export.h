@@ -11,7 +11,8 @@
 struct mr_export_report {
     uint64_t segments, batches, records, bytes; /* written */
     uint64_t first_offset, next_offset;
-    uint64_t errors; /* findings of verify that no crash explains: what is behind the first of them was not written */
+    uint64_t errors;   /* findings that neither a crash nor a running node explains: what is behind the first of them was not written */
+    uint64_t warnings; /* other findings: of a torn tail, or of what was left out because its segment is not closed yet */
 };
 
 /** Make the directory that a copy goes into. @return 0; -EEXIST: it is there already; ...: with a message */

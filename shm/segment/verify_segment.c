@@ -2,6 +2,7 @@
 /* One segment: its batches, its sidecar, where it ends, and what that end means. */
 #include "shm/segment/verify_internal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -90,21 +91,26 @@ static void judge(struct verify *v, const struct mr_segment_scan_result *r, bool
     char reason[256];
 
     v->whole = mr_segment_scan_is_clean(r) && (newest || r->stop == MR_SEGMENT_END_EXACT);
+    v->report->is_whole = v->whole;
+    v->report->is_open = false;
     if (v->whole)
         return;
+    bool is_live = (v->flags & MR_VERIFY_LIVE) != 0;
+    bool is_torn = newest && !r->behind && !r->behind_gave_up && may_be_torn(r->stop);
+    bool is_ahead = (is_live || (newest && (v->flags & MR_VERIFY_AHEAD) != 0)) &&
+                    (r->stop == MR_SEGMENT_NO_SIDECAR || (r->stop == MR_SEGMENT_BAD_SIDECAR_HEADER && v->side_is_blank));
+    bool is_uncut = is_live && r->stop == MR_SEGMENT_END_ZEROS && !r->behind && !r->behind_gave_up;
+    v->report->is_open = is_live && (is_ahead || is_uncut);
     if (r->behind)
         snprintf(reason, sizeof reason, "%s, with valid batches behind it (from position %" PRIu64 ", offset %" PRIu64 ")",
                  mr_segment_stop_text(r->stop), r->behind_position, r->behind_offset);
     else if (r->stop == MR_SEGMENT_END_ZEROS)
-        snprintf(reason, sizeof reason, "ends %" PRIu64 " bytes before the file does, though a newer segment follows",
-                 log_bytes - r->end.position);
+        snprintf(reason, sizeof reason, "ends %" PRIu64 " bytes before the file does, though a newer segment follows%s",
+                 log_bytes - r->end.position, is_uncut ? ": it is not closed yet" : "");
     else
         snprintf(reason, sizeof reason, "%s%s%s", mr_segment_stop_text(r->stop), r->batch_reason != MR_BATCH_OK ? ": " : "",
                  r->batch_reason != MR_BATCH_OK ? mr_batch_reason_text(r->batch_reason) : "");
-    bool is_torn = !r->behind && !r->behind_gave_up && may_be_torn(r->stop);
-    bool is_ahead = (v->flags & MR_VERIFY_LIVE) != 0 &&
-                    (r->stop == MR_SEGMENT_NO_SIDECAR || (r->stop == MR_SEGMENT_BAD_SIDECAR_HEADER && v->side_is_blank));
-    mr_verify_find(v, v->path, r->end.position, r->end.next_offset, !(newest && (is_torn || is_ahead)), reason);
+    mr_verify_find(v, v->path, r->end.position, r->end.next_offset, !(is_torn || is_ahead || is_uncut), reason);
 }
 
 static bool is_blank(int side_fd)
@@ -141,7 +147,7 @@ int mr_verify_one(struct verify *v, const char *log_path, uint64_t base_offset, 
     }
 
     v->path = log_path;
-    v->side_is_blank = (v->flags & MR_VERIFY_LIVE) != 0 && side_fd >= 0 && is_blank(side_fd);
+    v->side_is_blank = side_fd >= 0 && is_blank(side_fd);
     struct mr_segment_scan_options options = {
         .log = mr_segment_source_fd(log_fd, log_bytes),
         .base_offset = base_offset,
@@ -178,6 +184,25 @@ int mr_verify_one(struct verify *v, const char *log_path, uint64_t base_offset, 
     return rc;
 }
 
+/* Is there a newer segment in its directory? One that cannot be read tells the same as an empty one: opening the segment says why. */
+static bool has_newer(const char *log_path, const char *slash, uint64_t base_offset)
+{
+    char directory[PATH_MAX] = ".";
+    struct dirent *entry;
+    uint64_t offset;
+    bool found = false;
+
+    if (slash != NULL)
+        snprintf(directory, sizeof directory, "%.*s", slash == log_path ? 1 : (int)(slash - log_path), log_path);
+    DIR *dir = opendir(directory);
+    if (dir == NULL)
+        return false;
+    while (!found && (entry = readdir(dir)) != NULL)
+        found = mr_segment_name_parse(entry->d_name, "log", &offset) && offset > base_offset;
+    closedir(dir);
+    return found;
+}
+
 int mr_verify_segment(const char *log_path, unsigned flags, mr_verify_each *each, void *context, struct mr_verify_report *report,
                       struct millrace_error *err)
 {
@@ -189,9 +214,10 @@ int mr_verify_segment(const char *log_path, unsigned flags, mr_verify_each *each
     if (!mr_segment_name_parse(slash != NULL ? slash + 1 : log_path, "log", &base_offset))
         return mr_err(err, EINVAL, "%s: a segment is named by 20 digits and .log", log_path);
     report->first_offset = base_offset;
+    bool newest = (flags & MR_VERIFY_ROLLED) == 0 && !has_newer(log_path, slash, base_offset);
     int rc = mr_verify_grow(&v, MR_VERIFY_BUFFER_BYTES);
     if (rc == 0)
-        rc = mr_verify_one(&v, log_path, base_offset, true);
+        rc = mr_verify_one(&v, log_path, base_offset, newest);
     free(v.buffer);
     return rc;
 }
