@@ -23,7 +23,8 @@ struct export {
     struct mr_export_report *report;
     struct millrace_error *err;
     bool stopped; /* a segment was not good to its end: what is behind it has no place */
-    bool waits;   /* ...and only because a running daemon has not closed it yet */
+    bool live;    /* a daemon is writing */
+    bool waits;   /* it was stopped, and only because a running daemon has not closed it yet */
 };
 
 static int write_all(int fd, const uint8_t *bytes, size_t count)
@@ -42,7 +43,8 @@ static int write_all(int fd, const uint8_t *bytes, size_t count)
 
 #define WHOLE UINT64_MAX
 
-/* The first `bytes` bytes, or the WHOLE of a small file, which may have been replaced since it was listed.
+/* The first `bytes` bytes, or the WHOLE of a small file, which may have been replaced since it was listed. Of a segment that may be written
+ * to now, past the page cache, as it was checked: what lies there may be older.
  * @return 0; -errno with a message; -ENOENT: the file has gone meanwhile, retention took it */
 static int copy_file(struct export *x, const char *from, const char *name, uint64_t bytes)
 {
@@ -50,20 +52,23 @@ static int copy_file(struct export *x, const char *from, const char *name, uint6
     int rc = 0;
 
     snprintf(to, sizeof to, "%s/%s", x->to, name);
-    int in = open(from, O_RDONLY | O_CLOEXEC);
+    int in = open(from, O_RDONLY | O_CLOEXEC | (x->live && bytes != WHOLE ? O_DIRECT : 0));
+    if (in < 0 && errno == EINVAL)
+        in = open(from, O_RDONLY | O_CLOEXEC);
     if (in < 0)
         return mr_err(x->err, errno, "cannot open '%s': %s", from, strerror(errno));
+    struct mr_segment_source source = mr_segment_source_fd(in, bytes);
     int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    uint8_t *chunk = malloc(CHUNK_BYTES);
+    uint8_t *chunk = aligned_alloc(MR_BLOCK_BYTES, CHUNK_BYTES);
     if (out < 0 || chunk == NULL)
         rc = out < 0 ? -errno : -ENOMEM;
     for (uint64_t done = 0; rc == 0 && done < bytes;) {
-        ssize_t got = read(in, chunk, (size_t)mr_min_u64(CHUNK_BYTES, bytes - done));
-        if (got < 0 && errno == EINTR)
-            continue;
+        int64_t got = source.read(&source, done, chunk, CHUNK_BYTES);
         if (got == 0 && bytes == WHOLE)
             break;
-        rc = got < 0 ? -errno : got == 0 ? -EIO : write_all(out, chunk, (size_t)got);
+        if (got > 0)
+            got = (int64_t)mr_min_u64((uint64_t)got, bytes - done);
+        rc = got < 0 ? (int)got : got == 0 ? -EIO : write_all(out, chunk, (size_t)got);
         done += got > 0 ? (uint64_t)got : 0;
     }
     if (rc == 0 && fsync(out) != 0)
@@ -118,7 +123,8 @@ static int export_segment(struct export *x, const char *path, unsigned flags)
         find(x, path, base_offset, true, "the segment before it ends at another offset");
         return 0;
     }
-    flags |= MR_VERIFY_AHEAD | (is_in_use(path, name) ? MR_VERIFY_LIVE : 0);
+    x->live = is_in_use(path, name);
+    flags |= MR_VERIFY_AHEAD | (x->live ? MR_VERIFY_LIVE : 0);
     int rc = mr_verify_segment(path, flags, x->each, x->context, &found, x->err);
     if (rc == 0)
         rc = copy_file(x, path, name, found.bytes);

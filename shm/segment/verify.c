@@ -20,7 +20,7 @@ static int verify_small(struct verify *v, const char *path, bool is_snapshot)
     static struct mr_epoch_start epochs[EPOCHS_MAX];
     uint64_t bytes = 0, done = 0;
     int64_t got = 1, checked = -EBADMSG;
-    int fd = mr_verify_open(path, &bytes);
+    int fd = mr_verify_open(path, false, &bytes);
 
     if (fd < 0)
         return mr_err(v->err, -fd, "cannot open %s: %s", path, strerror(-fd));

@@ -11,7 +11,7 @@
 enum {
     MR_VERIFY_COMPACTED = 1 << 0, /* offsets may have gaps */
     MR_VERIFY_AHEAD = 1 << 1,     /* a journal may hold the last block of the newest segment's sidecar: a daemon runs, or died */
-    MR_VERIFY_LIVE = 1 << 2,      /* a daemon is writing: any segment may be one that is not closed yet */
+    MR_VERIFY_LIVE = 1 << 2,      /* a daemon is writing: any segment may be open still, and then ends where the sidecar in its file does */
     MR_VERIFY_ROLLED = 1 << 3,    /* one segment: newer ones follow */
 };
 

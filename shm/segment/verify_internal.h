@@ -29,8 +29,8 @@ void mr_verify_find(struct verify *v, const char *path, uint64_t position, uint6
 /** Another buffer in place of this one; its content is lost. @return 0; -ENOMEM with a message */
 int mr_verify_grow(struct verify *v, size_t bytes) MR_MUST_USE;
 
-/** @return a descriptor and the file's size, or -errno */
-int mr_verify_open(const char *path, uint64_t *bytes) MR_MUST_USE;
+/** @param direct past the page cache, where the file system can. @return a descriptor and the file's size, or -errno */
+int mr_verify_open(const char *path, bool direct, uint64_t *bytes) MR_MUST_USE;
 
 /** One segment, into v->report. @return 0; -errno with a message */
 int mr_verify_one(struct verify *v, const char *log_path, uint64_t base_offset, bool newest) MR_MUST_USE;
