@@ -90,12 +90,14 @@ static int verify_partition(void *context, const char *path, const char *name, s
     return rc;
 }
 
-/* A data directory: every partition in it, in the order of their names. */
+/* A data directory: every partition in it, in the order of their names. A node may run and delete topics meanwhile: a partition that cannot
+ * be found any more, or not be caught up with, does not keep the others from their turn. */
 static int walk(const char *path, each_partition *each, void *context, struct millrace_error *err)
 {
     struct dirent **entry = NULL;
     uint32_t partitions = 0;
-    int rc = 0;
+    struct millrace_error first = {0};
+    int rc = 0, first_rc = 0;
 
     int count = scandir(path, &entry, NULL, alphasort);
     if (count < 0)
@@ -107,10 +109,23 @@ static int walk(const char *path, each_partition *each, void *context, struct mi
         if (rc == 0 && entry[i]->d_name[0] != '.' && stat(inner, &st) == 0 && S_ISDIR(st.st_mode) && has_segments(inner) == 1) {
             rc = each(context, inner, entry[i]->d_name, err);
             partitions++;
+            if (rc == -ENOENT || rc == -EAGAIN) {
+                bool has_gone = has_segments(inner) != 1;
+                fprintf(stderr, "millrace: %s%s\n", has_gone ? "note: deleted meanwhile: " : "", err->text);
+                if (!has_gone && first_rc == 0) {
+                    first_rc = rc;
+                    first = *err;
+                }
+                rc = 0;
+            }
         }
         free(entry[i]);
     }
     free(entry);
+    if (rc == 0 && first_rc != 0) {
+        *err = first;
+        return first_rc;
+    }
     if (rc == 0 && partitions == 0)
         return mr_err(err, ENOENT, "there is neither a segment nor a partition with segments in '%s': name a data directory, a partition's "
                       "directory or a .log file", path);

@@ -15,6 +15,7 @@
 #include "shm/segment/segment.h"
 
 #define CHUNK_BYTES (1u << 20)
+#define TRIES_MAX   100u /* to get ahead of retention */
 
 struct export {
     const char *to;
@@ -197,7 +198,22 @@ static void say_left_out(struct export *x, const char *from, const char *name, i
     find(x, path, offset, !x->waits, reason);
 }
 
-static int export_directory(struct export *x, const char *from)
+static bool has_gone(const char *from, const char *name)
+{
+    char path[PATH_MAX];
+    struct stat st;
+
+    snprintf(path, sizeof path, "%s/%s", from, name);
+    return lstat(path, &st) != 0 && errno == ENOENT;
+}
+
+enum {
+    COPIED = 0,
+    OVERTAKEN = 1, /* what was copied cannot be gone on with */
+};
+
+/* Retention deletes from the front: when the next segment has gone, so have those that were copied. @return COPIED, OVERTAKEN, or -errno */
+static int export_segments(struct export *x, const char *from, bool is_first_try)
 {
     struct dirent **entry;
     int rc = 0;
@@ -205,6 +221,8 @@ static int export_directory(struct export *x, const char *from)
     int count = list_names(x, from, segments_only, &entry);
     if (count < 0)
         return count;
+    if (count == 0 && !is_first_try)
+        rc = mr_err(x->err, ENOENT, "every segment of '%s' was deleted while it was copied", from);
     for (int i = 0; i < count && rc == 0; i++) {
         char path[PATH_MAX];
         if (x->stopped) {
@@ -213,13 +231,49 @@ static int export_directory(struct export *x, const char *from)
         }
         snprintf(path, sizeof path, "%s/%s", from, entry[i]->d_name);
         rc = export_segment(x, path, i + 1 < count ? MR_VERIFY_ROLLED : 0);
-        if (rc == -ENOENT && x->report->segments == 0)
-            rc = 0; /* retention takes from the front */
+        if (rc == -ENOENT && has_gone(from, entry[i]->d_name) && (i == 0 || has_gone(from, entry[i - 1]->d_name)))
+            rc = OVERTAKEN;
     }
     release_names(entry, count);
+    return rc;
+}
+
+/* All that was copied, which are the segments in a directory of our own. */
+static int discard(struct export *x)
+{
+    struct dirent **entry;
+    int rc = 0;
+
+    int count = list_names(x, x->to, segments_only, &entry);
+    if (count < 0)
+        return count;
+    for (int i = 0; i < count && rc == 0; i++) {
+        char path[PATH_MAX];
+        snprintf(path, sizeof path, "%s/%s", x->to, entry[i]->d_name);
+        if (unlink(path) != 0)
+            rc = mr_err(x->err, errno, "cannot remove '%s', which retention has overtaken: %s", path, strerror(errno));
+    }
+    release_names(entry, count);
+    *x->report = (struct mr_export_report){0};
+    return rc;
+}
+
+static int export_directory(struct export *x, const char *from)
+{
+    struct dirent **entry;
+    uint32_t tries = 0;
+
+    int rc = export_segments(x, from, true);
+    while (rc == OVERTAKEN) {
+        if (++tries == TRIES_MAX)
+            return mr_err(x->err, EAGAIN, "'%s': retention deletes segments faster than they are copied; raise log.retention.bytes for the while", from);
+        rc = discard(x);
+        if (rc == 0)
+            rc = export_segments(x, from, false);
+    }
     if (rc != 0)
         return rc;
-    count = list_names(x, from, small_files_only, &entry);
+    int count = list_names(x, from, small_files_only, &entry);
     if (count < 0)
         return count;
     for (int i = 0; i < count && rc == 0; i++)
@@ -249,5 +303,8 @@ int mr_export_partition(const char *from, const char *to, mr_verify_each *each, 
     int rc = mr_export_make_directory(to, err);
     if (rc != 0)
         return rc;
-    return S_ISDIR(st.st_mode) ? export_directory(&x, from) : export_segment(&x, from, 0);
+    rc = S_ISDIR(st.st_mode) ? export_directory(&x, from) : export_segment(&x, from, 0);
+    if (rc == -ENOENT)
+        (void)rmdir(to); /* deleted while it was copied: an empty directory would look like a copy of it */
+    return rc;
 }

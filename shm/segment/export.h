@@ -22,7 +22,8 @@ int mr_export_make_directory(const char *to, struct millrace_error *err) MR_MUST
  * @param from a partition's directory, or the path of one .log
  * @param to   the directory that gets the files; made, must not be there yet
  * @param each called for each finding, in order; may be NULL
- * @return 0 (see report->errors); or -errno with a message: -EEXIST, -ENOSPC, ...; what was written so far stays
+ * @return 0 (see report->errors); or -errno with a message: -EEXIST, -ENOSPC, ...; what was written so far stays. -ENOENT: a segment cannot
+ *         be found, or retention, or the deletion of the topic, has taken them all meanwhile; -EAGAIN: retention is faster
  */
 int mr_export_partition(const char *from, const char *to, mr_verify_each *each, void *context, struct mr_export_report *report,
                         struct millrace_error *err) MR_MUST_USE;

@@ -258,6 +258,22 @@ static void export_forgives_what_is_not_closed_only_beside_a_node(void **state)
     }
 }
 
+static void export_goes_on_with_other_partitions_when_one_cannot_be_found(void **state)
+{
+    char to[160], path[256];
+
+    snprintf(path, sizeof path, "%s/a-0", data());
+    mkdir(path, 0700);
+    snprintf(path, sizeof path, "%s/a-0/00000000000000000000.log", data());
+    assert_int_equal(symlink("nowhere", path), 0);
+    snprintf(to, sizeof to, "%s/copy", folder);
+    assert_int_equal(RUN(mr_cmd_log, "", "export", data(), to), MR_CLI_FAILED);
+    says("cannot open");
+    assert_non_null(strstr(out, "t-0: 15 records"));
+    snprintf(path, sizeof path, "%s/a-0", to);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,6 +286,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(export_says_what_is_left_out_behind_a_bad_last_batch, make_log, command_folder_remove),
         cmocka_unit_test_setup_teardown(export_notes_a_torn_tail_of_the_newest, make_log, command_folder_remove),
         cmocka_unit_test_setup_teardown(export_forgives_what_is_not_closed_only_beside_a_node, make_log, command_folder_remove),
+        cmocka_unit_test_setup_teardown(export_goes_on_with_other_partitions_when_one_cannot_be_found, make_log, command_folder_remove),
         cmocka_unit_test_setup_teardown(export_stops_where_a_segment_is_missing, make_log, command_folder_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,9 +26,23 @@ static int led_scandir(const char *path, struct dirent ***entry, int (*filter)(c
     return -1;
 }
 
-#define scandir led_scandir
+static void (*before_segment)(uint32_t number); /* from 1, of the segments that are checked */
+static uint32_t segments_checked;
+
+static int led_verify_segment(const char *path, unsigned flags, mr_verify_each *each, void *context, struct mr_verify_report *found,
+                              struct millrace_error *err)
+{
+    segments_checked++;
+    if (before_segment != NULL)
+        before_segment(segments_checked);
+    return mr_verify_segment(path, flags, each, context, found, err);
+}
+
+#define scandir           led_scandir
+#define mr_verify_segment led_verify_segment
 #include "shm/segment/export.c"
 #undef scandir
+#undef mr_verify_segment
 
 static struct image image;
 static char folder[64], from[80], to[80];
@@ -67,6 +81,7 @@ static void note(void *context, const struct mr_verify_finding *f)
 static int export_now(void)
 {
     findings[0] = 0;
+    segments_checked = 0;
     memset(&error, 0, sizeof error);
     return mr_export_partition(from, to, note, NULL, &report, &error);
 }
@@ -82,6 +97,98 @@ static void a_folder_that_cannot_be_listed_is_an_error_the_second_time_too(void 
     }
 }
 
+static void put_segment(uint64_t base_offset)
+{
+    image_init_at(&image, base_offset);
+    for (uint32_t i = 0; i < 5; i++)
+        image_append(&image, 2, 30, 'a');
+    put(base_offset, "log", image.log, image.log_end);
+    put(base_offset, "sidecar", image.side, image.side_end);
+}
+
+static void delete_segment(uint64_t base_offset)
+{
+    char path[256];
+
+    path_of(path, from, base_offset, "log");
+    unlink(path);
+    path_of(path, from, base_offset, "sidecar");
+    unlink(path);
+}
+
+static bool is_copied(uint64_t base_offset)
+{
+    char path[256];
+
+    path_of(path, to, base_offset, "log");
+    return access(path, F_OK) == 0;
+}
+
+static void retention_takes_three(uint32_t number)
+{
+    if (number != 3)
+        return;
+    for (uint32_t i = 0; i < 3; i++)
+        delete_segment(IMAGE_BASE_OFFSET + 10 * i);
+    put_segment(IMAGE_BASE_OFFSET + 50);
+}
+
+static void what_retention_has_overtaken_is_discarded_and_the_rest_copied(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 5; i++)
+        put_segment(IMAGE_BASE_OFFSET + 10 * i);
+    before_segment = retention_takes_three;
+    assert_int_equal(export_now(), 0);
+    assert_string_equal(findings, "");
+    for (uint32_t i = 0; i < 6; i++)
+        assert_int_equal(is_copied(IMAGE_BASE_OFFSET + 10 * i), i >= 3);
+    assert_int_equal(report.segments, 3);
+    assert_int_equal(report.records, 30);
+    assert_int_equal(report.first_offset, IMAGE_BASE_OFFSET + 30);
+    assert_int_equal(report.next_offset, IMAGE_BASE_OFFSET + 60);
+}
+
+static void a_segment_is_lost(uint32_t number)
+{
+    if (number == 2)
+        delete_segment(IMAGE_BASE_OFFSET + 10);
+}
+
+static void topic_goes(uint32_t number)
+{
+    if (number == 2)
+        for (uint32_t i = 0; i < 3; i++)
+            delete_segment(IMAGE_BASE_OFFSET + 10 * i);
+}
+
+static void flees(uint32_t number)
+{
+    delete_segment(IMAGE_BASE_OFFSET + 10 * (number - 1));
+    put_segment(IMAGE_BASE_OFFSET + 10 * number);
+}
+
+static void what_no_retention_explains_or_outruns_the_copy_is_an_error(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++)
+        put_segment(IMAGE_BASE_OFFSET + 10 * i);
+    before_segment = a_segment_is_lost;
+    assert_int_equal(export_now(), -ENOENT);
+    assert_true(is_copied(IMAGE_BASE_OFFSET));
+    put_segment(IMAGE_BASE_OFFSET + 10);
+    snprintf(to, sizeof to, "%s/copy2", folder);
+    before_segment = topic_goes;
+    assert_int_equal(export_now(), -ENOENT);
+    assert_non_null(strstr(error.text, "was deleted while it was copied"));
+    assert_int_equal(access(to, F_OK), -1);
+    put_segment(IMAGE_BASE_OFFSET);
+    snprintf(to, sizeof to, "%s/copy3", folder);
+    before_segment = flees;
+    assert_int_equal(export_now(), -EAGAIN);
+    assert_non_null(strstr(error.text, "log.retention.bytes"));
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -91,13 +198,10 @@ static int set_up(void **state)
     snprintf(from, sizeof from, "%s/t-0", folder);
     snprintf(to, sizeof to, "%s/copy", folder);
     fail_scandir = 0;
-    image_init(&image);
-    for (uint32_t i = 0; i < 5; i++)
-        image_append(&image, 2, 30, 'a');
+    before_segment = NULL;
     if (mkdir(from, 0700) != 0)
         return 1;
-    put(IMAGE_BASE_OFFSET, "log", image.log, image.log_end);
-    put(IMAGE_BASE_OFFSET, "sidecar", image.side, image.side_end);
+    put_segment(IMAGE_BASE_OFFSET);
     return 0;
 }
 
@@ -114,6 +218,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_folder_that_cannot_be_listed_is_an_error_the_second_time_too, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_retention_has_overtaken_is_discarded_and_the_rest_copied, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_no_retention_explains_or_outruns_the_copy_is_an_error, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
