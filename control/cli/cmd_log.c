@@ -140,7 +140,7 @@ static int verify_path(struct verify *v, const char *path, struct millrace_error
     if (stat(path, &st) != 0)
         return mr_err(err, errno, "cannot read '%s': %s", path, strerror(errno));
     if (!S_ISDIR(st.st_mode)) {
-        int rc = mr_verify_segment(path, v->flags, print_finding, v, &report, err);
+        int rc = mr_verify_segment(path, v->flags, -1, print_finding, v, &report, err);
         if (rc == 0)
             print_report(v, path, &report);
         return rc;

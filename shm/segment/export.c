@@ -23,6 +23,7 @@ struct export {
     void *context;
     struct mr_export_report *report;
     struct millrace_error *err;
+    int32_t epoch; /* leader epoch at the end of what was copied; -1: nothing was */
     bool stopped; /* a segment was not good to its end: what is behind it has no place */
     bool live;    /* a daemon is writing */
     bool waits;   /* it was stopped, and only because a running daemon has not closed it yet */
@@ -125,14 +126,15 @@ static int export_segment(struct export *x, const char *path, unsigned flags)
         return 0;
     }
     x->live = is_in_use(path, name);
-    flags |= MR_VERIFY_AHEAD | (x->live ? MR_VERIFY_LIVE : 0);
-    int rc = mr_verify_segment(path, flags, x->each, x->context, &found, x->err);
+    flags |= MR_VERIFY_AHEAD | MR_VERIFY_SIDECAR | (x->live ? MR_VERIFY_LIVE : 0);
+    int rc = mr_verify_segment(path, flags, x->epoch, x->each, x->context, &found, x->err);
     if (rc == 0)
         rc = copy_file(x, path, name, found.bytes);
     if (rc != 0)
         return rc;
     if (x->report->segments == 0)
         x->report->first_offset = found.first_offset;
+    x->epoch = found.epoch;
     x->report->segments++;
     x->report->batches += found.batches;
     x->report->records += found.records;
@@ -255,6 +257,7 @@ static int discard(struct export *x)
     }
     release_names(entry, count);
     *x->report = (struct mr_export_report){0};
+    x->epoch = -1;
     return rc;
 }
 
@@ -294,7 +297,7 @@ int mr_export_make_directory(const char *to, struct millrace_error *err)
 int mr_export_partition(const char *from, const char *to, mr_verify_each *each, void *context, struct mr_export_report *report,
                         struct millrace_error *err)
 {
-    struct export x = {.to = to, .each = each, .context = context, .report = report, .err = err};
+    struct export x = {.to = to, .each = each, .context = context, .report = report, .err = err, .epoch = -1};
     struct stat st;
 
     *report = (struct mr_export_report){0};

@@ -152,6 +152,11 @@ static int open_files(struct verify *v, const char *log_path, struct files *file
     if (files->log_fd < 0)
         return mr_err(v->err, -files->log_fd, "cannot open %s: %s", log_path, strerror(-files->log_fd));
     files->side_fd = mr_verify_open(side_path, direct, &files->side_bytes);
+    struct stat st;
+    if (files->side_fd == -ENOENT && fstat(files->log_fd, &st) == 0 && st.st_nlink == 0) { /* both were deleted since */
+        close(files->log_fd);
+        return mr_err(v->err, ENOENT, "cannot open %s: %s", log_path, strerror(ENOENT));
+    }
     if (files->side_fd < 0 && files->side_fd != -ENOENT) {
         close(files->log_fd);
         return mr_err(v->err, -files->side_fd, "cannot open %s: %s", side_path, strerror(-files->side_fd));
@@ -338,7 +343,9 @@ int mr_verify_one(struct verify *v, const char *log_path, uint64_t base_offset, 
         v->report->segments++;
         v->report->bytes += result.end.position;
         v->report->next_offset = result.end.next_offset;
-        v->epoch = result.end.epoch;
+        v->report->epoch = v->epoch = result.end.epoch;
+        if (files.side_fd < 0 && result.end.position > 0 && (v->flags & MR_VERIFY_SIDECAR) != 0)
+            mr_verify_find(v, log_path, 0, base_offset, false, "it has no sidecar: nothing but their own CRC vouches for its batches");
     }
     close_files(&files);
     return rc;
@@ -363,10 +370,10 @@ static bool has_newer(const char *log_path, const char *slash, uint64_t base_off
     return found;
 }
 
-int mr_verify_segment(const char *log_path, unsigned flags, mr_verify_each *each, void *context, struct mr_verify_report *report,
+int mr_verify_segment(const char *log_path, unsigned flags, int32_t epoch, mr_verify_each *each, void *context, struct mr_verify_report *report,
                       struct millrace_error *err)
 {
-    struct verify v = {.flags = flags, .each = each, .context = context, .report = report, .err = err, .epoch = -1};
+    struct verify v = {.flags = flags, .each = each, .context = context, .report = report, .err = err, .epoch = epoch};
     const char *slash = strrchr(log_path, '/');
     uint64_t base_offset;
 
@@ -374,6 +381,7 @@ int mr_verify_segment(const char *log_path, unsigned flags, mr_verify_each *each
     if (!mr_segment_name_parse(slash != NULL ? slash + 1 : log_path, "log", &base_offset))
         return mr_err(err, EINVAL, "%s: a segment is named by 20 digits and .log", log_path);
     report->first_offset = base_offset;
+    report->epoch = epoch;
     bool newest = (flags & MR_VERIFY_ROLLED) == 0 && !has_newer(log_path, slash, base_offset);
     int rc = mr_verify_grow(&v, MR_VERIFY_BUFFER_BYTES);
     if (rc == 0)

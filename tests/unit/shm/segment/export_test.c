@@ -29,13 +29,13 @@ static int led_scandir(const char *path, struct dirent ***entry, int (*filter)(c
 static void (*before_segment)(uint32_t number); /* from 1, of the segments that are checked */
 static uint32_t segments_checked;
 
-static int led_verify_segment(const char *path, unsigned flags, mr_verify_each *each, void *context, struct mr_verify_report *found,
+static int led_verify_segment(const char *path, unsigned flags, int32_t epoch, mr_verify_each *each, void *context, struct mr_verify_report *found,
                               struct millrace_error *err)
 {
     segments_checked++;
     if (before_segment != NULL)
         before_segment(segments_checked);
-    return mr_verify_segment(path, flags, each, context, found, err);
+    return mr_verify_segment(path, flags, epoch, each, context, found, err);
 }
 
 #define scandir           led_scandir
@@ -189,6 +189,38 @@ static void what_no_retention_explains_or_outruns_the_copy_is_an_error(void **st
     assert_non_null(strstr(error.text, "log.retention.bytes"));
 }
 
+static void a_segment_without_its_sidecar_is_noted(void **state)
+{
+    char path[256], want[256];
+
+    (void)state;
+    put_segment(IMAGE_BASE_OFFSET + 10);
+    path_of(path, from, IMAGE_BASE_OFFSET, "sidecar");
+    unlink(path);
+    assert_int_equal(export_now(), 0);
+    snprintf(want, sizeof want, "note: %020u.log: offset %u: it has no sidecar: nothing but their own CRC vouches for its batches\n",
+             IMAGE_BASE_OFFSET, IMAGE_BASE_OFFSET);
+    assert_string_equal(findings, want);
+    assert_int_equal(report.warnings, 1);
+    assert_int_equal(report.segments, 2);
+}
+
+static void a_leader_epoch_that_goes_back_at_a_seam_is_an_error(void **state)
+{
+    (void)state;
+    put_segment(IMAGE_BASE_OFFSET + 10); /* of epoch 1 */
+    image_init_at(&image, IMAGE_BASE_OFFSET + 20);
+    image.epoch = 0;
+    image_append(&image, 2, 30, 'a');
+    put(IMAGE_BASE_OFFSET + 20, "log", image.log, image.log_end);
+    put(IMAGE_BASE_OFFSET + 20, "sidecar", image.side, image.side_end);
+    assert_int_equal(export_now(), 0);
+    assert_non_null(strstr(findings, "offset 1020: leader epoch goes back"));
+    assert_int_equal(report.errors, 1);
+    assert_int_equal(report.records, 20);
+    assert_int_equal(report.next_offset, IMAGE_BASE_OFFSET + 20);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -220,6 +252,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_folder_that_cannot_be_listed_is_an_error_the_second_time_too, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_retention_has_overtaken_is_discarded_and_the_rest_copied, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_no_retention_explains_or_outruns_the_copy_is_an_error, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_segment_without_its_sidecar_is_noted, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_leader_epoch_that_goes_back_at_a_seam_is_an_error, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

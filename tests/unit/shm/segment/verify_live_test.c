@@ -19,6 +19,7 @@ static void (*on_read)(uint64_t position, bool is_log);   /* before a read */
 static uint32_t waits;
 static uint64_t longest; /* the stream of this length is the log's */
 static struct mr_segment_source real;
+static bool past_cache;
 
 static int led_usleep(useconds_t us)
 {
@@ -38,6 +39,7 @@ static int64_t led_read(const struct mr_segment_source *source, uint64_t positio
 
 static struct mr_segment_source led_source_fd(int fd, uint64_t bytes)
 {
+    past_cache = (fcntl(fd, F_GETFL) & O_DIRECT) != 0;
     real = mr_segment_source_fd(fd, bytes);
     struct mr_segment_source led = real;
     led.read = led_read;
@@ -92,7 +94,7 @@ static void check(unsigned flags)
 
     finding[0] = 0;
     waits = 0;
-    assert_int_equal(mr_verify_segment(log_path, MR_VERIFY_AHEAD | MR_VERIFY_LIVE | flags, note, NULL, &report, &err), 0);
+    assert_int_equal(mr_verify_segment(log_path, MR_VERIFY_AHEAD | MR_VERIFY_LIVE | flags, -1, note, NULL, &report, &err), 0);
     assert_int_equal(report.errors + report.warnings, finding[0] != 0);
 }
 
@@ -229,6 +231,21 @@ static void a_rolled_segment_is_waited_for_until_it_is_closed(void **state)
     assert_true(waits > 10 && waits < 1000);
 }
 
+/* Where the file system can; the check itself does as well without. */
+static void files_that_are_written_to_are_read_past_the_page_cache(void **state)
+{
+    (void)state;
+    make();
+    put_all();
+    int fd = open(log_path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+    if (fd < 0)
+        skip();
+    close(fd);
+    check(0);
+    assert_true(past_cache);
+    assert_int_equal(report.batches, 6);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -262,6 +279,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_written_behind_the_end_meanwhile_is_no_damage, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_newest_ends_where_its_sidecar_does, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_last_block_that_only_a_journal_holds_is_no_damage, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(files_that_are_written_to_are_read_past_the_page_cache, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_rolled_segment_is_waited_for_until_it_is_closed, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
