@@ -291,8 +291,12 @@ int mr_cmd_log(const struct mr_cli_command *command, int argc, char **argv)
          log_dump},
         {"export", "millrace log export", "PATH TO", "copy a log so that Kafka's own tools read it",
          "PATH is a data directory, a partition's directory or a .log file; TO is made. Segments are cut where their last good batch ends, and end\n"
-         "with that; what this node alone uses is left out. A node may be running: what only its memory holds is not in its files yet.\n"
-         "Status 1 when a segment is damaged: what is behind the damage is not copied.\n\n"
+         "with that; what this node alone uses is left out. Segments are copied whole, with records below the log's start that are in them.\n\n"
+         "A node may be running. What only its memory and journals hold is not in its files yet and not in the copy, nor what comes behind a\n"
+         "segment that it has not closed: notes say so. What it has written but not flushed may be in the copy before it is acknowledged, also\n"
+         "of a topic whose durability is disk. Where retention overtakes the copy, that begins anew. For a copy of everything stop the node;\n"
+         "after a crash start it once before.\n\n"
+         "Status 1 when a segment is damaged, or ends early with no running node to explain it: what is behind is not copied.\n\n"
          "  millrace log export millrace-data/orders-0 /tmp/orders-0\n",
          log_export},
     };

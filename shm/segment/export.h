@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A copy of a partition that other programs read: `millrace log export`. Each segment is cut where its last good batch ends, since Kafka's tools
  * fail on a preallocated tail of zeros; snapshots and the leader epoch checkpoint, which have Kafka's formats, go along, the sidecars, which are
- * ours, do not. The files read may be a running daemon's: what only its memory or journals hold is not in them,
- * nor what the part of the sidecar that is in the file does not vouch for yet. Cold; takes memory, opens files. */
+ * ours, do not. The files read may be a running daemon's (it holds the lock of its data directory), and are not as its readers see them:
+ *
+ *   left out  what only its memory or journals hold, and what the part of the sidecar that is in the file does not vouch for yet; all from
+ *             a rolled segment on that does not get closed within a second
+ *   copied    whole segments: also records below log_start (deleted ones, with retention in mid-segment), which only journals and checkpoints
+ *             know; also, on a `disk` topic, batches in place whose flush is not complete yet: not acknowledged, not visible, and not
+ *             in the log any more if power goes then
+ *
+ * After a clean stop it is all that is in the log. After a crash, start the node first: its journals hold the rest. Cold; takes memory, opens
+ * files. */
 #ifndef MR_SEGMENT_EXPORT_H
 #define MR_SEGMENT_EXPORT_H
 

@@ -274,6 +274,14 @@ static void export_goes_on_with_other_partitions_when_one_cannot_be_found(void *
     assert_int_equal(access(path, F_OK), -1);
 }
 
+static void export_help_says_what_of_a_running_node_is_copied(void **state)
+{
+    assert_int_equal(RUN(mr_cmd_log, "", "export", "--help"), MR_CLI_DONE);
+    assert_non_null(strstr(out, "records below the log's start"));
+    assert_non_null(strstr(out, "may be in the copy before it is acknowledged"));
+    assert_non_null(strstr(out, "after a crash start it once before"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +295,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(export_notes_a_torn_tail_of_the_newest, make_log, command_folder_remove),
         cmocka_unit_test_setup_teardown(export_forgives_what_is_not_closed_only_beside_a_node, make_log, command_folder_remove),
         cmocka_unit_test_setup_teardown(export_goes_on_with_other_partitions_when_one_cannot_be_found, make_log, command_folder_remove),
+        cmocka_unit_test_setup_teardown(export_help_says_what_of_a_running_node_is_copied, make_log, command_folder_remove),
         cmocka_unit_test_setup_teardown(export_stops_where_a_segment_is_missing, make_log, command_folder_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
