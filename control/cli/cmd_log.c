@@ -90,12 +90,14 @@ static int verify_partition(void *context, const char *path, const char *name, s
     return rc;
 }
 
-/* A data directory: every partition in it, in the order of their names. */
+/* A data directory: every partition in it, in the order of their names. A node may run and delete topics meanwhile: a partition that cannot
+ * be found any more, or not be caught up with, does not keep the others from their turn. */
 static int walk(const char *path, each_partition *each, void *context, struct millrace_error *err)
 {
     struct dirent **entry = NULL;
     uint32_t partitions = 0;
-    int rc = 0;
+    struct millrace_error first = {0};
+    int rc = 0, first_rc = 0;
 
     int count = scandir(path, &entry, NULL, alphasort);
     if (count < 0)
@@ -107,10 +109,23 @@ static int walk(const char *path, each_partition *each, void *context, struct mi
         if (rc == 0 && entry[i]->d_name[0] != '.' && stat(inner, &st) == 0 && S_ISDIR(st.st_mode) && has_segments(inner) == 1) {
             rc = each(context, inner, entry[i]->d_name, err);
             partitions++;
+            if (rc == -ENOENT || rc == -EAGAIN) {
+                bool has_gone = has_segments(inner) != 1;
+                fprintf(stderr, "millrace: %s%s\n", has_gone ? "note: deleted meanwhile: " : "", err->text);
+                if (!has_gone && first_rc == 0) {
+                    first_rc = rc;
+                    first = *err;
+                }
+                rc = 0;
+            }
         }
         free(entry[i]);
     }
     free(entry);
+    if (rc == 0 && first_rc != 0) {
+        *err = first;
+        return first_rc;
+    }
     if (rc == 0 && partitions == 0)
         return mr_err(err, ENOENT, "there is neither a segment nor a partition with segments in '%s': name a data directory, a partition's "
                       "directory or a .log file", path);
@@ -125,7 +140,7 @@ static int verify_path(struct verify *v, const char *path, struct millrace_error
     if (stat(path, &st) != 0)
         return mr_err(err, errno, "cannot read '%s': %s", path, strerror(errno));
     if (!S_ISDIR(st.st_mode)) {
-        int rc = mr_verify_segment(path, v->flags, print_finding, v, &report, err);
+        int rc = mr_verify_segment(path, v->flags, -1, print_finding, v, &report, err);
         if (rc == 0)
             print_report(v, path, &report);
         return rc;
@@ -197,14 +212,13 @@ static int log_dump(const struct mr_cli_command *command, int argc, char **argv)
 struct export {
     const char *to;
     uint32_t partitions;
-    uint64_t segments, records, bytes, errors;
+    uint64_t segments, records, bytes, errors, warnings;
 };
 
-static void print_error(void *context, const struct mr_verify_finding *finding)
+static void print_export_finding(void *context, const struct mr_verify_finding *finding)
 {
-    if (finding->is_error)
-        fprintf(stderr, "millrace: %s: byte %llu, offset %llu: %s\n", finding->path, (unsigned long long)finding->position,
-                (unsigned long long)finding->offset, finding->reason);
+    fprintf(stderr, "millrace: %s%s: byte %llu, offset %llu: %s\n", finding->is_error ? "" : "note: ", finding->path,
+            (unsigned long long)finding->position, (unsigned long long)finding->offset, finding->reason);
 }
 
 /* @param name NULL: right into the directory named */
@@ -215,7 +229,7 @@ static int export_partition(void *context, const char *path, const char *name, s
     char to[PATH_MAX];
 
     snprintf(to, sizeof to, "%s%s%s", x->to, name != NULL ? "/" : "", name != NULL ? name : "");
-    int rc = mr_export_partition(path, to, print_error, NULL, &report, err);
+    int rc = mr_export_partition(path, to, print_export_finding, NULL, &report, err);
     if (rc != 0)
         return rc;
     printf("%s: %llu records, %llu segments, offsets %llu to %llu\n", to, (unsigned long long)report.records, (unsigned long long)report.segments,
@@ -225,6 +239,7 @@ static int export_partition(void *context, const char *path, const char *name, s
     x->records += report.records;
     x->bytes += report.bytes;
     x->errors += report.errors;
+    x->warnings += report.warnings;
     return 0;
 }
 
@@ -256,8 +271,8 @@ static int log_export(const struct mr_cli_command *command, int argc, char **arg
     int rc = export_path(&x, words.text[0], &err);
     if (rc != 0)
         return mr_cli_fail("%s", err.text);
-    fprintf(stderr, "partitions=%u segments=%llu records=%llu bytes=%llu errors=%llu\n", x.partitions, (unsigned long long)x.segments,
-            (unsigned long long)x.records, (unsigned long long)x.bytes, (unsigned long long)x.errors);
+    fprintf(stderr, "partitions=%u segments=%llu records=%llu bytes=%llu errors=%llu notes=%llu\n", x.partitions, (unsigned long long)x.segments,
+            (unsigned long long)x.records, (unsigned long long)x.bytes, (unsigned long long)x.errors, (unsigned long long)x.warnings);
     return x.errors > 0 ? MR_CLI_FAILED : MR_CLI_DONE;
 }
 
@@ -276,8 +291,12 @@ int mr_cmd_log(const struct mr_cli_command *command, int argc, char **argv)
          log_dump},
         {"export", "millrace log export", "PATH TO", "copy a log so that Kafka's own tools read it",
          "PATH is a data directory, a partition's directory or a .log file; TO is made. Segments are cut where their last good batch ends, and end\n"
-         "with that; what this node alone uses is left out. A node may be running: what only its memory holds is not in its files yet.\n"
-         "Status 1 when a segment is damaged: what is behind the damage is not copied.\n\n"
+         "with that; what this node alone uses is left out. Segments are copied whole, with records below the log's start that are in them.\n\n"
+         "A node may be running. What only its memory and journals hold is not in its files yet and not in the copy, nor what comes behind a\n"
+         "segment that it has not closed: notes say so. What it has written but not flushed may be in the copy before it is acknowledged, also\n"
+         "of a topic whose durability is disk. Where retention overtakes the copy, that begins anew. For a copy of everything stop the node;\n"
+         "after a crash start it once before.\n\n"
+         "Status 1 when a segment is damaged, or ends early with no running node to explain it: what is behind is not copied.\n\n"
          "  millrace log export millrace-data/orders-0 /tmp/orders-0\n",
          log_export},
     };

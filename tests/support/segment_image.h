@@ -15,7 +15,7 @@ struct image {
     uint8_t log[IMAGE_LOG_BYTES]; /* zeros behind log_end: the preallocated tail */
     uint8_t side[IMAGE_SIDE_BYTES];
     uint64_t log_end, side_end;
-    uint64_t next_offset;
+    uint64_t base_offset, next_offset;
     uint32_t chain;
     int32_t epoch;
     uint32_t count; /* live batches */
@@ -25,15 +25,21 @@ struct image {
 
 static const struct mr_uuid image_topic = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
 
-static inline void image_init(struct image *image)
+static inline void image_init_at(struct image *image, uint64_t base_offset)
 {
     memset(image, 0, sizeof *image);
-    mr_sidecar_header_encode(image->side, IMAGE_SALT, &image_topic, 3, IMAGE_BASE_OFFSET);
+    mr_sidecar_header_encode(image->side, IMAGE_SALT, &image_topic, 3, base_offset);
     image->side_end = MR_SIDECAR_HEADER_BYTES;
     image->chain = IMAGE_SALT;
-    image->next_offset = IMAGE_BASE_OFFSET;
+    image->base_offset = base_offset;
+    image->next_offset = base_offset;
     image->epoch = 1;
-    image->offset[0] = IMAGE_BASE_OFFSET;
+    image->offset[0] = base_offset;
+}
+
+static inline void image_init(struct image *image)
+{
+    image_init_at(image, IMAGE_BASE_OFFSET);
 }
 
 static inline void image_put_entry(struct image *image, const struct mr_sidecar_entry *entry)
@@ -58,7 +64,7 @@ static inline void image_append(struct image *image, uint32_t records, uint32_t 
         mr_assert(fits);
     }
     uint32_t bytes = mr_batch_close(&w);
-    struct mr_sidecar_entry entry = mr_sidecar_entry_next(image->chain, (uint32_t)image->log_end, at, IMAGE_BASE_OFFSET);
+    struct mr_sidecar_entry entry = mr_sidecar_entry_next(image->chain, (uint32_t)image->log_end, at, image->base_offset);
     image_put_entry(image, &entry);
     image->log_end += bytes;
     image->next_offset += records;
@@ -72,7 +78,7 @@ static inline void image_cut(struct image *image, uint32_t count, bool zero)
 {
     uint64_t position = image->position[count];
     struct mr_sidecar_entry entry =
-        mr_sidecar_cut_next(image->chain, (uint32_t)position, (uint32_t)(image->offset[count] - IMAGE_BASE_OFFSET));
+        mr_sidecar_cut_next(image->chain, (uint32_t)position, (uint32_t)(image->offset[count] - image->base_offset));
 
     image_put_entry(image, &entry);
     if (zero)
@@ -88,7 +94,7 @@ static inline struct mr_segment_scan_options image_scan_options(const struct ima
     return (struct mr_segment_scan_options){
         .log = mr_segment_source_memory(image->log, IMAGE_LOG_BYTES),
         .side = mr_segment_source_memory(image->side, IMAGE_SIDE_BYTES),
-        .base_offset = IMAGE_BASE_OFFSET,
+        .base_offset = image->base_offset,
         .topic_id = &image_topic,
         .partition = 3,
         .flags = MR_SEGMENT_SCAN_RESYNC | MR_SEGMENT_SCAN_RECORDS,

@@ -163,8 +163,8 @@ static void what_cannot_be_read_is_said_with_its_path(void **state)
     struct millrace_error err = {0};
     assert_int_equal(mr_verify_partition("/nonexistent/dir", 0, NULL, NULL, &report, &err), -ENOENT);
     assert_non_null(strstr(err.text, "/nonexistent/dir"));
-    assert_int_equal(mr_verify_segment("/tmp/x.log", 0, NULL, NULL, &report, &err), -EINVAL);
-    assert_int_equal(mr_verify_segment("/nonexistent/00000000000000000000.log", 0, NULL, NULL, &report, &err), -ENOENT);
+    assert_int_equal(mr_verify_segment("/tmp/x.log", 0, -1, NULL, NULL, &report, &err), -EINVAL);
+    assert_int_equal(mr_verify_segment("/nonexistent/00000000000000000000.log", 0, -1, NULL, NULL, &report, &err), -ENOENT);
 }
 
 static void dump_prints_batches_and_records(void **state)
