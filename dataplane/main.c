@@ -4,19 +4,16 @@
  *   directories locked -> memory found -> adopt or recover -> journals of this start -> steward, reactors -> door serves -> (signal)
  *   -> sessions closed, everything in place -> clean-shutdown written -> memory removed */
 #include <errno.h>
-#include <getopt.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "dataplane/config/config.h"
+#include "dataplane/config/daemon.h"
 #include "dataplane/door/door.h"
 #include "dataplane/log/recover.h"
 #include "dataplane/node/datadirs.h"
@@ -43,7 +40,6 @@
 #define STAGING_FIRST   (512u << 10) /* of it is touched before the door opens; the rest while producers already come back */
 #define COMMIT_BYTES    (4u << 20)
 #define MARK_NS         100000000u
-#define SETS_MAX        64u
 
 struct node {
     struct mr_node_config config;
@@ -64,22 +60,10 @@ struct node {
     struct mr_steward *steward;
     struct mr_door *door;
     struct mr_trash *trash;
-    char socket_path[108];
+    char socket_path[MR_SESSION_PATH_MAX];
     pthread_t retiring, touching;
     bool is_retiring, is_touching;
 };
-
-static int usage(FILE *out)
-{
-    fprintf(out, "usage: millraced [--config FILE] [--data DIR] [--set key=value]... [--log-format text|json]\n\n"
-                 "The data plane of a Millrace node; `millrace up` starts it and keeps it running.\n\n"
-                 "  --config FILE      key=value lines, as Kafka's server.properties; `millrace config --all` lists the keys\n"
-                 "  --data DIR         where the log lies (log.dirs); default ./millrace-data\n"
-                 "  --set key=value    one value, over the file's\n"
-                 "  --log-format F     text (default) or json, to stderr\n"
-                 "  --version, --help\n");
-    return out == stderr ? 2 : 0;
-}
 
 static uint64_t physical_memory(void)
 {
@@ -88,19 +72,14 @@ static uint64_t physical_memory(void)
 
 static int choose_socket(struct node *node, struct millrace_error *err)
 {
-    const char *runtime = getenv("XDG_RUNTIME_DIR");
-    char folder[128];
-    if (node->config.socket[0] != '\0') {
-        snprintf(node->socket_path, sizeof node->socket_path, "%s", node->config.socket);
+    char folder[MR_SESSION_PATH_MAX];
+    mr_session_listen_path(node->config.socket, (uint32_t)node->config.broker_id, node->socket_path);
+    if (node->config.socket[0] != '\0')
         return 0;
-    }
-    if (runtime != NULL && runtime[0] == '/')
-        snprintf(folder, sizeof folder, "%.80s/millrace", runtime);
-    else
-        snprintf(folder, sizeof folder, "/run/millrace");
+    snprintf(folder, sizeof folder, "%s", node->socket_path);
+    *strrchr(folder, '/') = '\0';
     if (mkdir(folder, 0755) != 0 && errno != EEXIST)
         return mr_err(err, errno, "cannot make '%s' for the socket: %s; set millrace.socket to a path you may write", folder, strerror(errno));
-    snprintf(node->socket_path, sizeof node->socket_path, "%s/%lld.sock", folder, (long long)node->config.broker_id);
     return 0;
 }
 
@@ -386,57 +365,20 @@ static int stop(struct node *node, int signal_fd)
 
 int main(int argc, char **argv)
 {
+    static const struct mr_daemon daemon = {
+        .name = "millraced", .about = "The data plane of a Millrace node; `millrace up` starts it and keeps it running.", .version = MR_VERSION};
     static struct node node;
-    static const struct option long_options[] = {{"config", required_argument, NULL, 'c'}, {"data", required_argument, NULL, 'd'},
-                                                 {"set", required_argument, NULL, 's'},    {"log-format", required_argument, NULL, 'l'},
-                                                 {"help", no_argument, NULL, 'h'},         {"version", no_argument, NULL, 'v'},
-                                                 {NULL, 0, NULL, 0}};
-    const char *config_path = NULL, *sets[SETS_MAX];
-    uint32_t set_count = 0;
-    enum mr_logging_format format = MR_LOGGING_TEXT;
     struct millrace_error err = {0};
-    char data[600];
-    sigset_t signals;
-    int option;
+    bool has_file;
 
-    while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-        if (option == 'h')
-            return usage(stdout);
-        if (option == 'v') {
-            printf("millraced %s\n", MR_VERSION);
-            return 0;
-        }
-        if (option == 'c')
-            config_path = optarg;
-        else if (option == 'l' && strcmp(optarg, "json") == 0)
-            format = MR_LOGGING_JSON;
-        else if (option == 'l' && strcmp(optarg, "text") == 0)
-            format = MR_LOGGING_TEXT;
-        else if ((option == 's' || option == 'd') && set_count < SETS_MAX) {
-            if (option == 'd')
-                snprintf(data, sizeof data, "log.dirs=%s", optarg);
-            sets[set_count++] = option == 'd' ? data : optarg;
-        } else
-            return usage(stderr);
-    }
-    if (optind != argc)
-        return usage(stderr);
-    mr_logging_init("millraced", MR_LOGGING_INFO, format);
-    if (mr_node_config_load(&node.config, &node.origin, config_path, sets, set_count, &err) != 0) {
-        mr_say_error("cannot start: %s", err.text);
-        return 1;
-    }
-    mr_logging_set_level(node.config.logging_level);
+    int status = mr_daemon_begin(&daemon, argc, argv, &node.config, &node.origin, &has_file);
+    if (status != MR_DAEMON_GO_ON)
+        return status;
     if (node.origin.ignored_count > 0)
         mr_say_warn("accepted and not needed here: %s", node.origin.ignored);
-    if (config_path == NULL)
+    if (!has_file)
         mr_say_info("no --config: a partition keeps at most %lld MiB (log.retention.bytes)", (long long)node.config.topic.retention_bytes >> 20);
-    signal(SIGPIPE, SIG_IGN);
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    int signal_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+    int signal_fd = mr_daemon_signals(&err);
     if (signal_fd < 0 || start(&node, &err) != 0) {
         mr_say_error("cannot start: %s", err.text);
         /* A start that failed early leaves no trace; folders that hold a dead daemon's tail are not empty and stay. */

@@ -128,36 +128,6 @@ static int print_table(const char *text)
     return MR_CLI_DONE;
 }
 
-static int topic_list(const struct mr_cli_command *command, int argc, char **argv)
-{
-    const char *socket_path = NULL;
-    bool json = false;
-    const struct mr_cli_option options[] = {
-        {"json", 0, MR_CLI_FLAG, NULL, &json, "as JSON, with every field"},
-        SOCKET_OPTION(&socket_path),
-    };
-    struct millrace_client *client = NULL;
-    struct millrace_error err = {0};
-    struct mr_cli_texts words;
-    char *text = NULL;
-
-    int status = mr_cli_parse(command, options, MR_COUNT_OF(options), argc, argv, &words, 0, 0);
-    if (status != MR_CLI_GO_ON)
-        return status;
-    int rc = mr_cli_attach(&client, socket_path, &err);
-    if (rc == 0)
-        rc = millrace_topic_list(client, &text, &err);
-    millrace_detach(client);
-    if (rc != 0)
-        return mr_cli_fail("%s", err.text);
-    if (json)
-        printf("%s\n", text);
-    else
-        status = print_table(text);
-    free(text);
-    return json ? MR_CLI_DONE : status;
-}
-
 static long long number_of(const json_t *object, const char *key)
 {
     return (long long)json_integer_value(json_object_get(object, key));
@@ -192,12 +162,13 @@ static int print_description(const char *text)
     return MR_CLI_DONE;
 }
 
-static int topic_describe(const struct mr_cli_command *command, int argc, char **argv)
+/* What the node says of all topics, or of one, as it came or for people. */
+static int show(const struct mr_cli_command *command, int argc, char **argv, bool of_one, int (*print)(const char *text))
 {
     const char *socket_path = NULL;
     bool json = false;
     const struct mr_cli_option options[] = {
-        {"json", 0, MR_CLI_FLAG, NULL, &json, "as one JSON object"},
+        {"json", 0, MR_CLI_FLAG, NULL, &json, "as JSON, with every field"},
         SOCKET_OPTION(&socket_path),
     };
     struct millrace_client *client = NULL;
@@ -205,22 +176,31 @@ static int topic_describe(const struct mr_cli_command *command, int argc, char *
     struct mr_cli_texts words;
     char *text = NULL;
 
-    int status = mr_cli_parse(command, options, MR_COUNT_OF(options), argc, argv, &words, 1, 1);
+    int status = mr_cli_parse(command, options, MR_COUNT_OF(options), argc, argv, &words, of_one, of_one);
     if (status != MR_CLI_GO_ON)
         return status;
     int rc = mr_cli_attach(&client, socket_path, &err);
     if (rc == 0)
-        rc = millrace_topic_describe(client, words.text[0], &text, &err);
+        rc = of_one ? millrace_topic_describe(client, words.text[0], &text, &err) : millrace_topic_list(client, &text, &err);
     millrace_detach(client);
     if (rc != 0)
         return mr_cli_fail("%s", err.text);
-    status = MR_CLI_DONE;
     if (json)
         printf("%s\n", text);
     else
-        status = print_description(text);
+        status = print(text);
     free(text);
-    return status;
+    return json ? MR_CLI_DONE : status;
+}
+
+static int topic_list(const struct mr_cli_command *command, int argc, char **argv)
+{
+    return show(command, argc, argv, false, print_table);
+}
+
+static int topic_describe(const struct mr_cli_command *command, int argc, char **argv)
+{
+    return show(command, argc, argv, true, print_description);
 }
 
 static int topic_alter(const struct mr_cli_command *command, int argc, char **argv)

@@ -151,14 +151,6 @@ int mr_control_round(struct mr_control *control, int stop_fd, struct millrace_er
     return rc;
 }
 
-static void choose_socket(struct mr_control *control)
-{
-    if (control->config->socket[0] != '\0')
-        snprintf(control->path, sizeof control->path, "%s", control->config->socket);
-    else if (!mr_session_default_path(0, (uint32_t)control->config->broker_id, control->path))
-        mr_session_default_path(1, (uint32_t)control->config->broker_id, control->path);
-}
-
 int mr_control_new(struct mr_control **out, const struct mr_node_config *config, struct millrace_error *err)
 {
     struct mr_control *control = calloc(1, sizeof *control);
@@ -166,7 +158,7 @@ int mr_control_new(struct mr_control **out, const struct mr_node_config *config,
         return mr_err(err, ENOMEM, "no memory");
     control->config = config;
     mr_link_init(&control->link);
-    choose_socket(control);
+    mr_session_listen_path(config->socket, (uint32_t)config->broker_id, control->path);
     *out = control;
     return 0;
 }

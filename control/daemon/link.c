@@ -99,7 +99,7 @@ int mr_link_open(struct mr_link *link, const char *path, struct mr_control_welco
         link->socket = -1;
         return rc;
     }
-    hello.header = (struct mr_message_header){.bytes = sizeof hello, .type = MR_CONTROL_HELLO, .abi_version = MR_ABI_VERSION, .request = 1};
+    mr_message_begin(&hello.header, sizeof hello, MR_CONTROL_HELLO, 1);
     int rc = mr_session_send(link->socket, &hello, NULL, 0);
     if (rc != 0)
         rc = mr_err(err, EAGAIN, "millraced went away");

@@ -9,6 +9,7 @@
 
 #include "shm/base/bits.h"
 #include "shm/base/logging.h"
+#include "shm/session/socket.h"
 
 #define REPLIES 64u
 
@@ -99,7 +100,7 @@ void topics_forget(struct mr_topics *topics, struct topics_topic *topic)
 void topics_send(struct mr_topics *topics, struct mr_message_header *message, uint32_t bytes, enum mr_control_message_type type, int fd)
 {
     uint64_t request = type == MR_CONTROL_ANSWER ? message->request : 0;
-    *message = (struct mr_message_header){.bytes = bytes, .type = (uint16_t)type, .abi_version = MR_ABI_VERSION, .request = request};
+    mr_message_begin(message, bytes, (uint16_t)type, request);
     if (topics->linked)
         (void)topics->options.send(topics->options.context, message, fd); /* what is lost is asked again: the link is gone then */
 }

@@ -15,13 +15,9 @@
 #include <unistd.h>
 
 #include "shm/base/logging.h"
+#include "shm/session/socket.h"
 
 #define ENTRIES_A_ROUND 64u /* clients wait meanwhile */
-
-static void begin(struct mr_message_header *header, uint32_t bytes, enum mr_control_message_type type, uint64_t request)
-{
-    *header = (struct mr_message_header){.bytes = bytes, .type = (uint16_t)type, .abi_version = MR_ABI_VERSION, .request = request};
-}
 
 void door_control_hello(struct mr_session *session, const struct mr_control_hello *message)
 {
@@ -51,7 +47,7 @@ void door_control_hello(struct mr_session *session, const struct mr_control_hell
         return;
     }
     struct mr_control_welcome welcome = {.data_id = door->options.data_id, .daemon_generation = door->options.registry->generation, .topics_bytes = bytes};
-    begin(&welcome.header, sizeof welcome, MR_CONTROL_WELCOME, message->header.request);
+    mr_message_begin(&welcome.header, sizeof welcome, MR_CONTROL_WELCOME, message->header.request);
     if (realpath(door->options.home->path, welcome.home) == NULL)
         snprintf(welcome.home, sizeof welcome.home, "%s", door->options.home->path);
     session->state = MR_SESSION_READY;
@@ -101,7 +97,7 @@ void door_control_ask(struct mr_session *session, const struct mr_message_topic_
     session->ticket = ++door->control.next_ticket;
     session->request = change->header.request;
     session->request_kind = MR_REQUEST_TOPIC;
-    begin(&ask.header, sizeof ask, MR_CONTROL_ASK, session->ticket);
+    mr_message_begin(&ask.header, sizeof ask, MR_CONTROL_ASK, session->ticket);
     door_send(door->control.session, &ask, NULL, 0);
 }
 
@@ -111,7 +107,7 @@ void door_control_want_ids(struct mr_door *door)
 
     if (door->control.session == NULL || door->control.wants_ids || !mr_producer_ids_wants(door->options.producer_ids))
         return;
-    begin(&want.header, sizeof want, MR_CONTROL_WANT_IDS, 0);
+    mr_message_begin(&want.header, sizeof want, MR_CONTROL_WANT_IDS, 0);
     door->control.wants_ids = true;
     door_send(door->control.session, &want, NULL, 0);
 }
@@ -164,7 +160,7 @@ void door_control_tell(struct mr_door *door, uint64_t number, int rc, const char
     struct mr_control_applied applied = {.number = number, .code = -rc};
     if (door->control.session == NULL)
         return;
-    begin(&applied.header, sizeof applied, MR_CONTROL_APPLIED, 0);
+    mr_message_begin(&applied.header, sizeof applied, MR_CONTROL_APPLIED, 0);
     snprintf(applied.text, sizeof applied.text, "%s", text);
     door_send(door->control.session, &applied, NULL, 0);
 }

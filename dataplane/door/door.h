@@ -57,7 +57,4 @@ void mr_door_serve(struct mr_door *door, int signal_fd);
 bool mr_door_stop(struct mr_door *door, int signal_fd);
 void mr_door_close(struct mr_door *door);
 
-/** Head memory for a topic that has none. */
-int mr_topic_make_head(struct mr_memory *memory, struct mr_topic *topic, uint64_t generation, struct millrace_error *err) MR_MUST_USE;
-
 #endif

@@ -260,6 +260,16 @@ void door_control_want_ids(struct mr_door *door);
 bool door_control_read(struct mr_door *door);
 void door_control_tell(struct mr_door *door, uint64_t number, int rc, const char *text);
 
+/* heads.c */
+/** Head and slot file of a topic that has none; its partitions' words are zero. @return 0; -ENOSPC, -ENOMEM with a message */
+int door_head_make(struct mr_memory *memory, struct mr_topic *topic, uint64_t generation, struct millrace_error *err) MR_MUST_USE;
+/** Room for more partitions. @return 0; -ENOSPC, -ENOMEM with a message: as before */
+int door_head_grow(struct mr_memory *memory, struct mr_topic *topic, uint32_t partition_count, struct millrace_error *err) MR_MUST_USE;
+struct mr_head_partition *door_head_partition(const struct mr_topic *topic, uint32_t p);
+/** No start finds it any more; mappings stay. */
+void door_head_unlink(struct mr_memory *memory, struct mr_topic *topic);
+void door_head_unmap(struct mr_topic *topic);
+
 /* topics.c */
 /** Carry out what the table says of a topic.
  * @return 0: done, or it was so already; 1: the reactors are at it, door_control_tell() follows; -errno with a message */
@@ -268,6 +278,9 @@ int door_topic_apply(struct mr_door *door, const struct mr_desired *desired, str
 void door_topic_changed(struct mr_door *door, int result);
 /** Deleted topics that no session refers to any more. */
 void door_free_deleted(struct mr_door *door, uint64_t now_ms);
+
+/* topic_requests.c */
+/** The list in a memfd of the caller's. @return 0; -ENOMEM */
 int door_topics_memfd(struct mr_door *door, int *fd, uint64_t *bytes);
 void door_topic_describe(struct mr_session *session, const struct mr_message_topic_describe *message);
 void door_topic_trim(struct mr_session *session, const struct mr_message_topic_trim *message);

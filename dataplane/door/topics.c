@@ -1,101 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Topics: what the control process wants of them is carried out, on disk first, then with the reactors. And the list. */
+/* Topics come, change and go: what the control process wants of them is carried out, on disk first, then with the reactors. */
 #include "dataplane/door/door_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "dataplane/node/trash.h"
 #include "shm/base/logging.h"
 
 #define DELETED_LOOK_MS 1000 /* between looks whether sessions still refer to deleted topics */
 
-int mr_topic_make_head(struct mr_memory *memory, struct mr_topic *topic, uint64_t generation, struct millrace_error *err)
-{
-    char name[80];
-    void *piece;
-    mr_topic_head_name(&topic->id, name);
-    mr_memory_unlink(memory, name, false);
-    int rc = mr_memory_create(memory, name, mr_align_up(mr_head_bytes(topic->partition_count), 4096), false, -1, NULL, &topic->head_file, err);
-    if (rc != 0)
-        return rc;
-    /* The slot file begins empty; readers get its descriptor with the head's. */
-    mr_topic_slots_name(&topic->id, name);
-    mr_memory_unlink(memory, name, false);
-    rc = mr_memory_grow(memory, name, 0, (uint64_t)MR_SLOT_PIECE_SLOTS * topic->slot_bytes, &piece, err);
-    if (rc != 0) {
-        mr_topic_head_name(&topic->id, name);
-        mr_memory_unlink(memory, name, false);
-        mr_memory_unmap(&topic->head_file);
-        return rc;
-    }
-    if (mr_steward_slots_begin(topic, piece) != 0) {
-        mr_memory_unlink(memory, name, false);
-        mr_topic_head_name(&topic->id, name);
-        mr_memory_unlink(memory, name, false);
-        mr_memory_unmap(&topic->head_file);
-        return mr_err(err, ENOMEM, "no memory for topic '%s'", topic->name);
-    }
-    topic->head = topic->head_file.base;
-    struct mr_head *head = topic->head;
-    head->version = MR_HEAD_VERSION;
-    head->partition_capacity = topic->partition_count;
-    head->boot_id = memory->boot_id;
-    head->topic_id = topic->id;
-    snprintf(head->name, sizeof head->name, "%s", topic->name);
-    head->durability = topic->config.durability;
-    head->message_bytes_max = (uint32_t)topic->config.message_bytes_max;
-    head->slot_bytes = topic->slot_bytes;
-    head->extent_bytes = topic->extent_bytes;
-    mr_store_relaxed(&head->daemon_generation, generation);
-    mr_store_release(&head->partition_count, topic->partition_count);
-    head->magic = MR_HEAD_MAGIC; /* last: a head without it was never finished */
-    return 0;
-}
-
-/* The head for more partitions: its file grows, and what is new of it is mapped by itself. Readers map anew when they open. */
-static int grow_head(struct mr_memory *memory, struct mr_topic *topic, uint32_t partition_count, struct millrace_error *err)
-{
-    uint64_t from = mr_head_bytes(topic->partition_count) / 4096 * 4096, to = mr_align_up(mr_head_bytes(partition_count), 4096);
-    struct mr_topic_piece *piece = calloc(1, sizeof *piece);
-    char name[80];
-    if (piece == NULL)
-        return mr_err(err, ENOMEM, "no memory for %u partitions of topic '%s'", partition_count, topic->name);
-    mr_topic_head_name(&topic->id, name);
-    int rc = mr_memory_grow(memory, name, from, to - from, &piece->base, err);
-    if (rc != 0) {
-        free(piece);
-        return rc;
-    }
-    piece->from = from;
-    piece->bytes = to - from;
-    piece->next = topic->head_pieces;
-    topic->head_pieces = piece;
-    topic->head->partition_capacity = partition_count; /* before topics.json names them: a start adopts no head that is too small */
-    return 0;
-}
-
-static struct mr_head_partition *head_partition(const struct mr_topic *topic, uint32_t p)
-{
-    uint64_t from = MR_HEAD_PARTITIONS_POSITION + (uint64_t)p * sizeof(struct mr_head_partition), to = from + sizeof(struct mr_head_partition);
-    const struct mr_topic_piece *piece = topic->head_pieces;
-    if (to <= topic->head_file.bytes)
-        return (struct mr_head_partition *)(void *)((uint8_t *)topic->head_file.base + from);
-    while (from < piece->from || to > piece->from + piece->bytes)
-        piece = piece->next;
-    return (struct mr_head_partition *)(void *)((uint8_t *)piece->base + (from - piece->from));
-}
-
 /* Partitions from `first` on become known to all reactors. */
 static void add_partitions(struct mr_door *door, struct mr_topic *topic, uint32_t first, const struct mr_log_recovered *const *recovered)
 {
     for (uint32_t p = first; p < topic->partition_count; p++) {
-        topic->partitions[p]->head = head_partition(topic, p);
+        topic->partitions[p]->head = door_head_partition(topic, p);
         mr_store_release(&topic->partitions[p]->head->owner,
                          (uint64_t)topic->partitions[p]->reactor << 32 | (uint32_t)door->options.registry->generation);
     }
@@ -109,7 +30,7 @@ static void add_partitions(struct mr_door *door, struct mr_topic *topic, uint32_
 int mr_door_add_topic(struct mr_door *door, struct mr_topic *topic, const struct mr_log_recovered *const *recovered, struct millrace_error *err)
 {
     if (topic->head == NULL) {
-        int rc = mr_topic_make_head(door->options.memory, topic, door->options.registry->generation, err);
+        int rc = door_head_make(door->options.memory, topic, door->options.registry->generation, err);
         if (rc != 0)
             return rc;
     }
@@ -176,7 +97,7 @@ static int grow(struct mr_door *door, struct mr_topic *topic, uint32_t partition
 {
     const struct mr_door_options *options = &door->options;
     uint32_t before = topic->partition_count;
-    int rc = grow_head(options->memory, topic, partition_count, err);
+    int rc = door_head_grow(options->memory, topic, partition_count, err);
     if (rc == 0)
         rc = mr_registry_grow(options->registry, options->home, options->config, options->reactor_count, topic, partition_count, err);
     if (rc != 0)
@@ -229,16 +150,6 @@ int door_topic_apply(struct mr_door *door, const struct mr_desired *desired, str
     return rc;
 }
 
-static void forget_memory(struct mr_door *door, struct mr_topic *topic)
-{
-    char name[80];
-    mr_topic_head_name(&topic->id, name);
-    mr_memory_unlink(door->options.memory, name, false);
-    if (topic->slots_fd >= 0)
-        close(topic->slots_fd);
-    topic->slots_fd = -1;
-}
-
 static void finish_deletion(struct mr_door *door, struct mr_topic *topic)
 {
     const struct mr_door_options *options = &door->options;
@@ -247,7 +158,7 @@ static void finish_deletion(struct mr_door *door, struct mr_topic *topic)
     if (rc != 0) { /* it is in topics.json still, and without a log; the next start, or the next control process, tries again */
         mr_say_error("topic '%s' is deleted, but its files are not: %s", topic->name, err.text);
     } else {
-        forget_memory(door, topic);
+        door_head_unlink(options->memory, topic);
         topic->next = door->deleted;
         door->deleted = topic;
         mr_trash_look(options->trash);
@@ -305,18 +216,6 @@ static bool refers(const struct mr_session *session, const struct mr_topic *topi
     return false;
 }
 
-static void free_topic(struct mr_topic *topic)
-{
-    while (topic->head_pieces != NULL) {
-        struct mr_topic_piece *piece = topic->head_pieces;
-        topic->head_pieces = piece->next;
-        munmap(piece->base, piece->bytes);
-        free(piece);
-    }
-    mr_memory_unmap(&topic->head_file);
-    mr_topic_free(topic);
-}
-
 void door_free_deleted(struct mr_door *door, uint64_t now_ms)
 {
     if (now_ms < door->deleted_look_ms)
@@ -332,94 +231,7 @@ void door_free_deleted(struct mr_door *door, uint64_t now_ms)
             continue;
         }
         *at = topic->next;
-        free_topic(topic);
+        door_head_unmap(topic);
+        mr_topic_free(topic);
     }
-}
-
-/* @param text freed. @return 0 with a memfd of the caller's that holds it; -ENOMEM */
-static int text_memfd(char *text, int *fd, uint64_t *bytes)
-{
-    *bytes = text != NULL ? strlen(text) : 0;
-    *fd = text != NULL ? memfd_create("millrace-topics", MFD_CLOEXEC) : -1;
-    int rc = *fd < 0 || write(*fd, text, *bytes) != (ssize_t)*bytes ? -ENOMEM : 0;
-    free(text);
-    if (rc != 0 && *fd >= 0)
-        close(*fd);
-    return rc;
-}
-
-static void send_text(struct mr_session *session, uint64_t request, char *text)
-{
-    struct mr_message_list reply = {.header = {.bytes = sizeof reply, .type = MR_MESSAGE_LIST, .abi_version = MR_ABI_VERSION, .request = request}};
-    int fd;
-    int rc = text_memfd(text, &fd, &reply.bytes);
-    if (rc != 0) {
-        door_send_error(session, request, rc, "the broker has no memory for the answer");
-        return;
-    }
-    door_send(session, &reply, &fd, 1);
-    close(fd);
-}
-
-int door_topics_memfd(struct mr_door *door, int *fd, uint64_t *bytes)
-{
-    return text_memfd(mr_registry_json(door->options.registry), fd, bytes);
-}
-
-void door_topic_list(struct mr_session *session, const struct mr_message_topic_list *message)
-{
-    send_text(session, message->header.request, mr_registry_json(session->door->options.registry));
-}
-
-void door_topic_describe(struct mr_session *session, const struct mr_message_topic_describe *message)
-{
-    const struct mr_topic *topic = door_find_topic(session, message->topic, message->header.request);
-    if (topic != NULL)
-        send_text(session, message->header.request, mr_registry_describe(topic, session->door->options.config));
-}
-
-void door_topic_trim(struct mr_session *session, const struct mr_message_topic_trim *message)
-{
-    struct mr_topic *topic = door_find_topic(session, message->topic, message->header.request);
-    char text[400];
-    if (topic == NULL)
-        return;
-    if (message->partition >= topic->partition_count) {
-        snprintf(text, sizeof text, "topic '%s' has no partition %u: it has %u", topic->name, message->partition, topic->partition_count);
-        door_send_error(session, message->header.request, EINVAL, text);
-        return;
-    }
-    struct mr_topic_partition *partition = topic->partitions[message->partition];
-    struct mr_reactor_message trim = {.kind = MR_REACTOR_TRIM, .partition = partition, .offset = message->before_offset, .context = session};
-    session->request = message->header.request;
-    session->request_kind = MR_REQUEST_TRIM;
-    session->request_topic = topic;
-    door_to_reactor(session->door, partition->reactor, &trim);
-}
-
-void door_topic_trimmed(struct mr_session *session, const struct mr_reactor_reply *reply)
-{
-    const struct mr_topic_partition *partition = reply->partition;
-    uint64_t visible = mr_load_relaxed(&partition->head->visible);
-    char text[400];
-
-    session->request_kind = MR_REQUEST_NONE;
-    if (session->state == MR_SESSION_CLOSING) {
-        door_session_settle(session);
-        return;
-    }
-    if (reply->result != 0) {
-        if (reply->result == -ERANGE)
-            snprintf(text, sizeof text, "%s-%u ends at offset %llu: nothing beyond it can be trimmed", partition->topic->name, partition->index,
-                     (unsigned long long)visible);
-        else
-            snprintf(text, sizeof text, "%s-%u cannot be trimmed: %s", partition->topic->name, partition->index,
-                     reply->result == -EIO ? "it is offline, the broker's log says why" : strerror(-reply->result));
-        door_send_error(session, session->request, reply->result, text);
-        return;
-    }
-    struct mr_message_trimmed done = {
-        .header = {.bytes = sizeof done, .type = MR_MESSAGE_TRIMMED, .abi_version = MR_ABI_VERSION, .request = session->request},
-        .log_start = mr_load_relaxed(&partition->head->log_start)};
-    door_send(session, &done, NULL, 0);
 }

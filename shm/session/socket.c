@@ -90,6 +90,14 @@ bool mr_session_default_path(uint32_t index, uint32_t broker_id, char path[MR_SE
     return length > 0 && (uint32_t)length < MR_SESSION_PATH_MAX;
 }
 
+void mr_session_listen_path(const char *given, uint32_t broker_id, char path[MR_SESSION_PATH_MAX])
+{
+    if (given[0] != 0)
+        snprintf(path, MR_SESSION_PATH_MAX, "%s", given);
+    else if (!mr_session_default_path(0, broker_id, path))
+        (void)mr_session_default_path(1, broker_id, path);
+}
+
 static int connect_to(const char *path, struct millrace_error *err)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};

@@ -31,10 +31,10 @@ union mr_message {
     uint8_t bytes[MR_MESSAGE_BYTES_MAX];
 };
 
-/** Fill in a header. */
-static inline void mr_message_begin(struct mr_message_header *header, uint32_t bytes, enum mr_message_type type, uint64_t request)
+/** Fill in a header. @param type enum mr_message_type or enum mr_control_message_type */
+static inline void mr_message_begin(struct mr_message_header *header, uint32_t bytes, uint16_t type, uint64_t request)
 {
-    *header = (struct mr_message_header){.bytes = bytes, .type = (uint16_t)type, .abi_version = MR_ABI_VERSION, .request = request};
+    *header = (struct mr_message_header){.bytes = bytes, .type = type, .abi_version = MR_ABI_VERSION, .request = request};
 }
 
 /**
@@ -58,6 +58,12 @@ int mr_session_receive(int socket, void *message, size_t room, int *fds, uint32_
  * @param index 0, 1: the first and second place to look. @return false: no such place (index too large, or the variable is unset)
  */
 bool mr_session_default_path(uint32_t index, uint32_t broker_id, char path[MR_SESSION_PATH_MAX]);
+
+/**
+ * Where a daemon listens.
+ * @param given a path; "": the first default path that this user has
+ */
+void mr_session_listen_path(const char *given, uint32_t broker_id, char path[MR_SESSION_PATH_MAX]);
 
 /**
  * Connect to a daemon.
