@@ -130,8 +130,9 @@ static void open_prepared(struct mr_partition *p)
         old->side_end = s->side.end;
         old->end_offset = p->end_offset;
         mr_store_release(&old->memory->sealed_end, s->data.end); /* S */
-        if (old->slot && p->log->now_ns - old->opened_ns < MR_LOG_SLOT_FAST_NS && !p->idle_switch)
-            p->hot = true;
+        bool fast = old->slot && p->log->now_ns - old->opened_ns < MR_LOG_SLOT_FAST_NS;
+        p->fast_slots = fast ? p->fast_slots + 1 : 0;
+        p->hot = p->hot || p->fast_slots >= MR_LOG_SLOTS_FAST;
         p->log->counters.extents_rolled++;
     }
     if (p->rolling_segment) {
@@ -259,13 +260,16 @@ static uint32_t ahead_target(const struct mr_partition *p)
 {
     if (p->idle_switch || p->want_first)
         return 1;
-    if (!log_has_tail(p) || p->log->draining || p->log->now_ns - p->last_append_ns >= MR_LOG_IDLE_NS)
+    if (!log_has_tail(p) || p->log->draining)
         return 0;
     const struct log_extent *e = log_extent_at(p, p->tail_sequence);
+    uint64_t paused_ns = p->log->now_ns - p->last_append_ns;
+    if (paused_ns >= (e->slot && !p->hot ? MR_LOG_KEEP_SLOTS_NS : MR_LOG_IDLE_NS))
+        return 0;
     if (!e->slot)
         return 2;
     bool half = (uint64_t)(p->data_next - e->data) * 2 > e->data_room || (uint64_t)(p->side_next - e->side) * 2 > e->side_room;
-    return half || p->hot ? 1 : 0;
+    return half || p->hot || p->fast_slots > 0 ? 1 : 0;
 }
 
 static bool lacks_memory(const struct mr_partition *p)
@@ -350,7 +354,8 @@ void mr_log_want_memory(struct mr_partition *p)
         return;
     }
     p->want_slot = p->idle_switch || !p->hot;
-    if (!p->want_slot && is_limited(p)) {
+    bool own_first = p->want_slot ? p->last_sequence - p->first_sequence >= MR_LOG_SLOTS_BEHIND : is_limited(p);
+    if (own_first) {
         mr_log_recycle(p, false);
         if (is_leaving(p)) { /* ours when no reader is there any more */
             wait_for_memory(p);
@@ -528,12 +533,13 @@ void mr_log_recycle(struct mr_partition *p, bool all)
     }
 }
 
-/* Nobody is served by memory that lies idle while others lack some; nor by a burst that finds none after a pause. */
+/* Nobody is served by memory that lies idle while others lack some; nor by a burst that finds none after a pause. Slots are had at once. */
 static bool keeps_memory(const struct mr_partition *p)
 {
     const struct mr_log *log = p->log;
     bool lacking = log->lacked_ns != 0 && log->now_ns - log->lacked_ns < MR_LOG_IDLE_NS;
-    return log->now_ns - p->last_append_ns < (lacking ? MR_LOG_IDLE_NS : MR_LOG_KEEP_NS);
+    uint64_t keep_ns = !p->hot ? MR_LOG_KEEP_SLOTS_NS : lacking ? MR_LOG_IDLE_NS : MR_LOG_KEEP_NS;
+    return log->now_ns - p->last_append_ns < keep_ns;
 }
 
 /* Timer, while the partition holds more than one slot: when idle, bring it in place and give the rest back. */

@@ -28,9 +28,12 @@
 #include "shm/segment/sidecar.h"
 
 #define MR_LOG_MS_NS             1000000ull
-#define MR_LOG_SLOT_FAST_NS      (100 * MR_LOG_MS_NS)  /* a slot that fills within this is followed by a hugepage extent */
+#define MR_LOG_SLOT_FAST_NS      (100 * MR_LOG_MS_NS)  /* slots that fill within this, */
+#define MR_LOG_SLOTS_FAST        96u                   /* so many in a row, are followed by a hugepage extent: some 2 MiB; one now and then is no stream */
 #define MR_LOG_IDLE_NS         5000000000ull
 #define MR_LOG_KEEP_NS         60000000000ull          /* an idle partition gives its memory back after this, or MR_LOG_IDLE_NS when others lack some */
+#define MR_LOG_KEEP_SLOTS_NS     (500 * MR_LOG_MS_NS)  /* slots behind the tail are kept so long by a partition that lives in them */
+#define MR_LOG_SLOTS_BEHIND      8u                    /* with more, the oldest is reused rather than another one taken */
 #define MR_LOG_STARVED_NS        (200 * MR_LOG_MS_NS)
 #define MR_LOG_EXPIRE_LOOKS      24 /* in the time after which a producer is forgotten */
 #define MR_LOG_IDLE_CHECK_NS     (250 * MR_LOG_MS_NS)
@@ -197,6 +200,7 @@ struct mr_partition {
     bool slot_too_small; /* what is to be appended does not fit into one */
     bool want_refused;          /* the last answer was no: not before the timer, or until something else comes free */
     uint64_t limited_ns;        /* when memory was last refused, or the directory was full; 0: never */
+    uint32_t fast_slots;        /* in a row, up to the tail */
     bool hot;                   /* hugepage extents rather than slots */
     bool idle_switch;           /* a slot is asked for to retire a hugepage tail */
     struct log_segment *next_segment; /* made at begin, becomes the tail at finish */

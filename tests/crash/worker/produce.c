@@ -225,6 +225,8 @@ static void wait_a_little(struct publisher *p)
         usleep(100);
 }
 
+static atomic_uint opened; /* producers: the worker runs when all are; whoever is at it when the broker is killed gets an error, as it must */
+
 static void *publisher_run(void *context)
 {
     struct publisher *p = context;
@@ -248,7 +250,8 @@ static void *publisher_run(void *context)
         p->next[i] = p->acked_next[i] = o->first_sequence;
     if (p->partition_count > WORKER_PARTITIONS_MAX || open_acks(p) != 0)
         return NULL;
-    atomic_store(&worker_panel->state, WORKER_RUNNING);
+    if (atomic_fetch_add(&opened, 1) + 1 == o->producers)
+        atomic_store(&worker_panel->state, WORKER_RUNNING);
     uint64_t begin_ns = worker_now_ns(), rate = o->rate / o->producers;
 
     while (!p->failed && !atomic_load_explicit(&worker_stop, memory_order_relaxed) && (o->count_max == 0 || p->committed < o->count_max)) {
