@@ -34,6 +34,7 @@
 #define PIN_GRACE_MS 5000 /* a program that looks longer at one batch has a debugger in it, or its user */
 #define PINNED_SHARE 4    /* of memory, that readers may hold back from logs that want it */
 #define REACTORS_MAX    64u
+#define OPEN_TAILS_MAX  4096u /* partitions whose segment files stay open while they rest, two each: these, or a quarter of the limit of open files */
 #define DISK_DEPTH      256u
 #define DISK_THREADS    4u
 #define STAGING_BYTES   (8u << 20)
@@ -126,6 +127,14 @@ static int open_mailboxes(struct node *node, struct millrace_error *err)
     return rc;
 }
 
+static uint32_t open_tails_max(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        files.rlim_cur = 1024;
+    return (uint32_t)mr_min_u64(files.rlim_cur / 8, OPEN_TAILS_MAX);
+}
+
 static int start_reactor(struct node *node, uint32_t r, struct millrace_error *err)
 {
     struct mr_random random;
@@ -140,7 +149,8 @@ static int start_reactor(struct node *node, uint32_t r, struct millrace_error *e
     memcpy(&random.state, seed.bytes, sizeof random.state);
     options.log = (struct mr_log_options){.reactor = r, .directory_count = node->config.log_dirs.count, .random_seed = mr_random_next(&random),
                                           .flush_ns = (uint64_t)node->config.flush_ms * 1000000u, .mark_ns = MARK_NS, .commit_bytes_max = COMMIT_BYTES,
-                                          .producer_expiration_ms = (uint64_t)node->config.producer_expiration_ms};
+                                          .producer_expiration_ms = (uint64_t)node->config.producer_expiration_ms,
+                                          .files_max = open_tails_max() / node->reactor_count + 1};
     int rc = open_disk(node, DISK_DEPTH, r == 0, &options.disk, err);
     for (uint32_t d = 0; d < node->config.log_dirs.count && rc == 0; d++) {
         struct mr_log_journal *journal = &options.log.journal[d];

@@ -132,7 +132,7 @@ static void open_prepared(struct mr_partition *p)
         mr_store_release(&old->memory->sealed_end, s->data.end); /* S */
         bool fast = old->slot && p->log->now_ns - old->opened_ns < MR_LOG_SLOT_FAST_NS;
         p->fast_slots = fast ? p->fast_slots + 1 : 0;
-        p->hot = p->hot || p->fast_slots >= MR_LOG_SLOTS_FAST;
+        p->hot = p->hot || p->fast_slots >= p->log->options.hot_slots;
         p->log->counters.extents_rolled++;
     }
     if (p->rolling_segment) {
@@ -562,6 +562,8 @@ void mr_log_idle(struct mr_partition *p)
             mr_log_want_memory(p);
         }
         p->place = true;
+        if (p->tail != NULL && log_block(p->tail->data.end) > p->tail->data.placing)
+            mr_log_files_needed(p, p->tail);
         if (log_has_tail(p) && mr_log_has_work(p) && !p->blocked)
             mr_log_queue_now(p);
         mr_log_recycle(p, true);

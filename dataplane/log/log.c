@@ -18,6 +18,8 @@ int mr_log_init(struct mr_log **log_out, const struct mr_log_options *options)
         log->options.commit_bytes_max = 4u << 20;
     if (log->options.hot_bytes_min == 0)
         log->options.hot_bytes_min = 256u << 20;
+    if (log->options.hot_slots == 0)
+        log->options.hot_slots = 96;
     mr_random_init(&log->random, options->random_seed, options->reactor);
     list_init(&log->all);
     list_init(&log->todo);
@@ -27,6 +29,7 @@ int mr_log_init(struct mr_log **log_out, const struct mr_log_options *options)
     list_init(&log->no_space);
     list_init(&log->expiring);
     list_init(&log->retaining);
+    list_init(&log->open);
     log->directory_count = options->directory_count;
     int rc = 0;
     for (uint32_t i = 0; i < options->directory_count; i++)
@@ -211,7 +214,7 @@ int mr_log_partition_add(struct mr_log *log, const struct mr_log_partition_optio
     p->slot_bytes = options->slot_bytes;
     p->extent_bytes = options->extent_bytes;
     struct list_node *nodes[] = {&p->queued,   &p->marking,   &p->idle, &p->refused, &p->no_space,
-                                 &p->expiring, &p->retaining, &p->todo, &p->all,     &p->producers};
+                                 &p->expiring, &p->retaining, &p->open, &p->todo, &p->all, &p->producers};
     for (uint32_t i = 0; i < MR_COUNT_OF(nodes); i++)
         list_init(nodes[i]);
     p->first_sequence = 1;
@@ -266,6 +269,7 @@ int mr_log_partition_remove(struct mr_log *log, struct mr_partition *p)
     for (uint32_t i = 0; i < MR_COUNT_OF(nodes); i++)
         if (list_is_linked(nodes[i]))
             list_remove(nodes[i]);
+    mr_log_files_forgotten(p);
     mr_log_floor_set(p, 0);
     p->directory->live_bytes -= p->live_bytes;
     p->directory->partition_count--;
@@ -432,6 +436,16 @@ static bool emit_segments(struct emit *emit, struct mr_partition *p)
 {
     for (uint32_t i = p->open_first; i < p->segment_count; i++) {
         struct log_segment *s = p->segment[i];
+        if (s->file_state == LOG_FILE_RESTING && mr_log_files_still_rest(p, s)) {
+            struct mr_log_action *action = next_action(emit, MR_LOG_ACTION_REST_SEGMENT, p);
+            if (action == NULL)
+                return false;
+            action->base_offset = s->base_offset;
+            s->file = -1;
+            s->side_file = -1;
+            s->file_state = LOG_FILE_NONE;
+            s->rested = true;
+        }
         if (s->file_state == LOG_FILE_WANTED) {
             struct mr_log_action *action = next_action(emit, s->file < 0 ? MR_LOG_ACTION_WANT_SEGMENT : MR_LOG_ACTION_WANT_ALLOCATE, p);
             if (action == NULL)
@@ -568,6 +582,7 @@ void mr_log_drain_tail(struct mr_partition *p)
 {
     struct log_segment *s = p->tail;
 
+    mr_log_files_needed(p, s);
     if (s != NULL && s->file >= 0 && s->data.placed == s->data.end && s->side.placed == s->side.end && !s->closing) {
         s->snapshot = p->producer_count > 0 ? log_allocate(p->log, p->producer_count * sizeof *s->snapshot) : NULL;
         if (s->snapshot != NULL)
@@ -596,7 +611,7 @@ bool mr_log_drain(struct mr_log *log)
         done = done && p->deleted == NULL && !p->unsecured;
         for (uint32_t i = p->open_first; i < p->segment_count && done; i++) {
             const struct log_segment *s = p->segment[i];
-            done = s->data.placed == s->data.end && s->side.placed == s->side.end && (s->closed || (s == p->tail && s->file < 0));
+            done = s->data.placed == s->data.end && s->side.placed == s->side.end && (s->closed || (s == p->tail && s->file < 0 && !s->rested));
         }
     }
     return done;

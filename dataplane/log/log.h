@@ -73,6 +73,8 @@ struct mr_log_options {
      * then however little is left. Nor for an idle partition, which gives back all but its tail. Extents of a daemon that died are not reused,
      * only given back: all of them leave with the first. */
     uint64_t hot_bytes_min;
+    uint32_t hot_slots; /* so many slots in a row that fill fast are followed by a hugepage extent; 96, some 2 MiB: one now and then is no stream */
+    uint32_t files_max; /* so many partitions' tail segments stay open, two files each; beyond, those that rest are closed. 0: no bound */
 };
 
 /** What a partition is, and what recovery or adoption found of it. Filled by recover.h / adopt.h or zeroed for a new one. */
@@ -167,6 +169,7 @@ enum mr_log_action_kind {
     MR_LOG_ACTION_GIVE_EXTENT,     /* not needed any more: back to the pool (a slot), or unlink (an extent, or an adopted one) */
     MR_LOG_ACTION_WANT_SEGMENT,    /* create or open base_offset's files durably, .log allocated to >= bytes, .sidecar to >= side_bytes */
     MR_LOG_ACTION_WANT_ALLOCATE,   /* allocate them further, likewise: no write may fail for want of space */
+    MR_LOG_ACTION_REST_SEGMENT,    /* close its files as they are, before any later WANT_SEGMENT for it; no write to them is in flight. Not answered */
     MR_LOG_ACTION_CLOSE_SEGMENT,   /* cut .log to `bytes` and .sidecar to `side_bytes`, sync, write its producer snapshot when given, close */
     MR_LOG_ACTION_DELETE_SEGMENT,  /* unlink base_offset's files, if they are there (log_start is durable already) */
     MR_LOG_ACTION_ADVANCED,        /* the partition's durable offset moved: acks may go out */

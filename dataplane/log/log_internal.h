@@ -28,8 +28,7 @@
 #include "shm/segment/sidecar.h"
 
 #define MR_LOG_MS_NS             1000000ull
-#define MR_LOG_SLOT_FAST_NS      (100 * MR_LOG_MS_NS)  /* slots that fill within this, */
-#define MR_LOG_SLOTS_FAST        96u                   /* so many in a row, are followed by a hugepage extent: some 2 MiB; one now and then is no stream */
+#define MR_LOG_SLOT_FAST_NS      (100 * MR_LOG_MS_NS)  /* a slot that fills within this counts for options.hot_slots */
 #define MR_LOG_IDLE_NS         5000000000ull
 #define MR_LOG_KEEP_NS         60000000000ull          /* an idle partition gives its memory back after this, or MR_LOG_IDLE_NS when others lack some */
 #define MR_LOG_KEEP_SLOTS_NS     (500 * MR_LOG_MS_NS)  /* slots behind the tail are kept so long by a partition that lives in them */
@@ -67,6 +66,7 @@ enum log_file_state {
     LOG_FILE_ASKED,
     LOG_FILE_READY,
     LOG_FILE_NO_SPACE, /* to be asked for again */
+    LOG_FILE_RESTING,  /* READY, but they are to be given back */
 };
 
 /* States: open (the tail) -> rolled [publish] -> placed whole, closing [complete] -> closed [SEGMENT_CLOSED] -> gone [retention, trim]. */
@@ -85,6 +85,7 @@ struct log_segment {
     uint8_t file_state; /* enum log_file_state */
     bool rolled, closing, closed;
     bool close_pending; /* the action is to be emitted */
+    bool rested;        /* given back, perhaps with room allocated beyond the end */
     bool no_space;      /* the last request for room failed for want of disk space; also while it is asked again */
     struct mr_log_producer_state *snapshot; /* at its end, for CLOSE_SEGMENT; NULL: none */
     uint32_t snapshot_count;
@@ -181,7 +182,7 @@ struct mr_partition {
     struct mr_log *log;
 
     /* the rest */
-    struct list_node queued, marking, idle, refused, no_space, expiring, retaining, todo, all;
+    struct list_node queued, marking, idle, refused, no_space, expiring, retaining, open, todo, all;
     uint32_t pending; /* enum log_pending */
     int32_t offline_result;
     void *context;
@@ -286,6 +287,8 @@ struct mr_log {
     struct mr_log_counters counters;
     struct list_node all, todo;
     struct list_node marking, idle, refused, no_space, expiring, retaining; /* timers, each with a fixed period: in order of time */
+    struct list_node open; /* partitions whose tail's files are open, see open_files.c */
+    uint32_t open_count;
     uint64_t lacked_ns;  /* when a partition was last refused memory; 0: never */
     uint64_t starved_ns; /* likewise, one in which an append waited for it */
     uint32_t unsecured;
@@ -377,6 +380,12 @@ int mr_log_extents_reserve(struct mr_partition *p, uint32_t count);
 void mr_log_recycle(struct mr_partition *p, bool all);
 void mr_log_publish_placed(struct mr_partition *p, const struct log_segment *s);
 struct log_extent *mr_log_extent_of(const struct mr_partition *p, const struct log_segment *s, uint64_t position, bool side);
+
+/* open_files.c: of the tail. still_rest before REST_SEGMENT is emitted: false if they were needed meanwhile */
+void mr_log_files_opened(struct mr_partition *p);
+void mr_log_files_needed(struct mr_partition *p, struct log_segment *s); /* bytes are to be brought in place which the journal took: open them again */
+void mr_log_files_forgotten(struct mr_partition *p);
+bool mr_log_files_still_rest(struct mr_partition *p, struct log_segment *s);
 
 /* segment_roll.c */
 struct log_segment *mr_log_segment_make(struct mr_partition *p, uint64_t base_offset);

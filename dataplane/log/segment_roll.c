@@ -75,17 +75,19 @@ static uint64_t step_bytes(const struct mr_partition *p, const struct log_segmen
 /* Ask for the files, or for more room in them: half a step ahead of what is being written, so that no commit waits for it. */
 void mr_log_segment_want(struct mr_partition *p, struct log_segment *s)
 {
+    if (s->file_state == LOG_FILE_RESTING)
+        s->file_state = LOG_FILE_READY;
     if (s->closing || (s->file_state != LOG_FILE_NONE && s->file_state != LOG_FILE_READY))
         return;
     uint64_t most = file_bytes_max(p, s);
-    uint64_t step = mr_min_u64(step_bytes(p, s), most), side_step = step / MR_LOG_SIDE_SHARE;
+    uint64_t step = p->log->draining ? 0 : mr_min_u64(step_bytes(p, s), most), side_step = step / MR_LOG_SIDE_SHARE;
     uint64_t side_end = mr_align_up(s->side.end, MR_BLOCK_BYTES);
     uint64_t side_soon = s->rolled ? side_end : mr_max_u64(s->side.placing + side_step / 2, side_end);
     bool enough = s->allocated_bytes >= mr_min_u64(mr_max_u64(s->data.placing + step / 2, mr_align_up(s->data.end, MR_BLOCK_BYTES)), most) &&
                   s->side_allocated_bytes >= side_soon;
     if (s->file_state == LOG_FILE_READY && enough)
         return;
-    if (p->hot) {
+    if (p->hot && step > 0) {
         adapt_step(p);
         step = mr_min_u64(step_bytes(p, s), most);
     }
@@ -108,6 +110,7 @@ void mr_log_segment_push(struct mr_partition *p, struct log_segment *s)
         old->snapshot = p->producer_count > 0 ? log_allocate(p->log, p->producer_count * sizeof *old->snapshot) : NULL;
         if (old->snapshot != NULL)
             old->snapshot_count = mr_log_producers_snapshot(p, old->snapshot, p->producer_count);
+        mr_log_files_needed(p, old);
         mr_log_segment_placed(p, old);
     }
     p->segment[p->segment_count++] = s;
@@ -151,8 +154,13 @@ void mr_log_segment_event(struct mr_partition *p, const struct mr_log_event *eve
         s->side_allocated_bytes = s->side_wanted_bytes;
         s->file_state = LOG_FILE_READY;
         s->no_space = false;
+        s->rested = false;
+        if (s == p->tail)
+            mr_log_files_opened(p);
         if (s->rolled)
             mr_log_segment_placed(p, s); /* perhaps only the closing was left */
+        else if (log->draining && s == p->tail)
+            mr_log_drain_tail(p);
         mr_log_unblock(p);
         break;
     case MR_LOG_EVENT_SEGMENT_FAILED:
@@ -198,7 +206,7 @@ void mr_log_segment_placed(struct mr_partition *p, struct log_segment *s)
     }
     s->closing = true;
     s->close_pending = true;
-    if (s->file_state == LOG_FILE_WANTED || s->file_state == LOG_FILE_NO_SPACE)
+    if (s->file_state == LOG_FILE_WANTED || s->file_state == LOG_FILE_NO_SPACE || s->file_state == LOG_FILE_RESTING)
         s->file_state = LOG_FILE_READY; /* no more room is needed */
     mr_log_pend(p, LOG_PENDING_SEGMENT);
 }

@@ -68,6 +68,11 @@ static void forget(struct mr_steward *steward, struct mr_topic_partition *partit
     }
 }
 
+void steward_rest_segment(struct mr_steward *steward, struct mr_topic_partition *partition, uint64_t base_offset)
+{
+    forget(steward, partition, base_offset);
+}
+
 /* A file that is there already is opened: recovery leaves the tail's, and a dead daemon may have made the next one ahead. But never one that
  * by its sidecar is of another topic, partition or segment. */
 static int check_owner(struct mr_disk *disk, const struct mr_topic_partition *partition, uint64_t base_offset, const char *side_path)

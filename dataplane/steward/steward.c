@@ -51,6 +51,9 @@ static void carry_out(struct mr_steward *steward, const struct mr_steward_job *j
     case MR_LOG_ACTION_WANT_ALLOCATE:
         steward_allocate_segment(steward, job->partition, &job->action);
         break;
+    case MR_LOG_ACTION_REST_SEGMENT:
+        steward_rest_segment(steward, job->partition, job->action.base_offset);
+        break;
     case MR_LOG_ACTION_CLOSE_SEGMENT:
         steward_close_segment(steward, job->partition, &job->action);
         break;

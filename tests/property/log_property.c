@@ -486,6 +486,7 @@ static void life(uint64_t seed, uint32_t steps)
     options.extent_bytes = 4096 * (10 + (uint32_t)mr_random_below(&random, 20));
     options.memory_max = mr_random_chance(&random, 1, 2) ? 4000 : options.partitions * 3;
     options.answer_steps_max = (uint32_t)mr_random_below(&random, 40);
+    options.files_max = mr_random_chance(&random, 1, 2) ? 0 : 1 + (uint32_t)mr_random_below(&random, 4);
     options.refuse_percent = mr_random_chance(&random, 1, 2) ? 0 : (uint32_t)mr_random_below(&random, 50);
     options.step_ns = 1000 << mr_random_below(&random, 16);
     options.disk.delay_polls_max = (uint32_t)mr_random_below(&random, 30);

@@ -28,6 +28,7 @@ const char *world_state_name(enum world_state state)
         [WORLD_JOURNAL_WRAPPED] = "journal wrapped",
         [WORLD_RELOGGED] = "relogged",
         [WORLD_SEGMENT_ROLLED] = "segment rolled",
+        [WORLD_FILES_RESTED] = "files rested",
         [WORLD_CUT_IN_ROLL] = "cut in a roll",
         [WORLD_CUT_IN_TRIM] = "cut in a trim",
         [WORLD_CUT_IN_RETENTION] = "cut in retention",
@@ -256,7 +257,7 @@ static void give_extent(struct world_partition *p, const struct mr_log_live_exte
 
 /* The steward: RELIABILITY.md D4, D8; every call is an instant at which power may go. */
 
-static int open_segment(struct world *world, const struct world_partition *p, uint64_t base_offset, uint64_t bytes, struct mr_log_event *event)
+static int open_segment(struct world *world, struct world_partition *p, uint64_t base_offset, uint64_t bytes, struct mr_log_event *event)
 {
     char path[128], side_path[128];
     snprintf(path, sizeof path, "%s/%020llu.log", p->path, (unsigned long long)base_offset);
@@ -271,7 +272,20 @@ static int open_segment(struct world *world, const struct world_partition *p, ui
     if (rc == 0)
         rc = mr_disk_sync_directory(world->disk, p->path);
     event->allocated_bytes = bytes;
+    p->opened[p->opened_count % MR_COUNT_OF(p->opened)].base_offset = base_offset;
+    p->opened[p->opened_count % MR_COUNT_OF(p->opened)].file = event->file;
+    p->opened[p->opened_count++ % MR_COUNT_OF(p->opened)].side_file = event->side_file;
     return rc;
+}
+
+static void rest_segment(struct world *world, struct world_partition *p, uint64_t base_offset)
+{
+    uint32_t last = p->opened_count, i = last;
+    while (i > 0 && p->opened[(i - 1) % MR_COUNT_OF(p->opened)].base_offset != base_offset && last - i < MR_COUNT_OF(p->opened))
+        i--;
+    world_must(i > 0 && last - i < MR_COUNT_OF(p->opened));
+    world_must(mr_disk_close(world->disk, p->opened[(i - 1) % MR_COUNT_OF(p->opened)].file) == 0);
+    world_must(mr_disk_close(world->disk, p->opened[(i - 1) % MR_COUNT_OF(p->opened)].side_file) == 0);
 }
 
 static int write_snapshot(struct world *world, const struct world_partition *p, const struct world_task *task, uint64_t next_offset)
@@ -390,6 +404,10 @@ static void take_action(struct world *world, uint32_t r, const struct mr_log_act
         break;
     case MR_LOG_ACTION_GIVE_EXTENT:
         give_extent(mr_partition_context(action->partition), &action->extent);
+        break;
+    case MR_LOG_ACTION_REST_SEGMENT: /* nothing is written to it any more until it is opened again */
+        world_reach(WORLD_FILES_RESTED);
+        rest_segment(world, mr_partition_context(action->partition), action->base_offset);
         break;
     case MR_LOG_ACTION_ADVANCED:
         break; /* the head says it */
@@ -737,7 +755,7 @@ static bool try_start(struct world *world, bool adopting)
         struct world_reactor *reactor = &world->reactor[r];
         struct mr_log_options options = {.reactor = r, .directory_count = world->directory_count, .allocator = world_allocator,
                                          .random_seed = mr_random_next(&world->random), .flush_ns = FLUSH_NS, .mark_ns = MARK_NS,
-                                         .commit_bytes_max = 64u << 10, .hot_bytes_min = 320u << 10};
+                                         .commit_bytes_max = 64u << 10, .hot_bytes_min = 320u << 10, .hot_slots = 1, .files_max = 1 + (uint32_t)draw(world, 3)};
         for (uint32_t d = 0; ok && d < world->directory_count; d++) {
             reactor->staging[d] = aligned_alloc(MR_BLOCK_BYTES, 128u << 10);
             options.journal[d].staging = reactor->staging[d];

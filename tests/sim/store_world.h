@@ -54,6 +54,11 @@ struct world_partition {
     uint64_t settled_end; /* what a recovery made durable */
     struct mr_producer *producer[WORLD_PRODUCERS];
     bool is_hot;
+    struct {
+        uint64_t base_offset;
+        int file, side_file;
+    } opened[4]; /* the segments that were opened last */
+    uint32_t opened_count;
 };
 
 struct world_task { /* of the steward */
@@ -79,6 +84,7 @@ enum world_state {
     WORLD_JOURNAL_WRAPPED,
     WORLD_RELOGGED,
     WORLD_SEGMENT_ROLLED,
+    WORLD_FILES_RESTED,         /* segment files given back, to be opened again when needed */
     WORLD_CUT_IN_ROLL,          /* power cut while a rolled segment was not closed */
     WORLD_CUT_IN_TRIM,          /* ... while a trim was asked for and not durable */
     WORLD_CUT_IN_RETENTION,     /* ... while a segment's deletion was not done */

@@ -89,7 +89,7 @@ static void start_reactor(uint32_t r)
         .messages = &world.messages[r], .answers = &world.answers[r], .jobs = &world.jobs[r], .replies = &world.replies[r],
         .bell = &world.reactor_bells[r], .pin_grace_ms = door_world_pin_grace_ms, .pinned_bytes_max = 4u << 20};
     options.log = (struct mr_log_options){.reactor = r, .directory_count = 1, .random_seed = r + 1, .flush_ns = 5000000, .mark_ns = 100000000,
-                                          .commit_bytes_max = 1u << 20, .hot_bytes_min = 12u << 20};
+                                          .commit_bytes_max = 1u << 20, .hot_bytes_min = 12u << 20, .hot_slots = 1, .files_max = 2};
     assert_int_equal(mr_disk_threads_open(&options.disk, 64, 1, &err), 0);
     struct mr_log_journal *journal = &options.log.journal[0];
     assert_int_equal(mr_journal_create(world.cold_disk, world.root, r, world.registry.generation, 4u << 20, r + 7, journal, &err), 0);

@@ -292,6 +292,8 @@ static int start_reactor(struct log_world *w, uint32_t index, const uint64_t *ge
         .random_seed = mr_random_next(&w->random),
         .commit_bytes_max = w->options.commit_bytes_max,
         .hot_bytes_min = w->options.hot_bytes_min,
+        .hot_slots = 1,
+        .files_max = w->options.files_max,
         .flush_ns = w->options.flush_ns,
         .mark_ns = 100000000,
         .producer_expiration_ms = w->options.producer_expiration_ms,
@@ -512,6 +514,13 @@ static int write_snapshot(struct log_world *w, struct log_world_partition *p, co
     return rc != 0 ? rc : mr_disk_sync_directory(w->steward, path);
 }
 
+static void forget_file(struct log_world *w, struct log_world_file *files)
+{
+    (void)mr_disk_close(w->steward, files->file);
+    (void)mr_disk_close(w->steward, files->side_file);
+    *files = w->file[--w->file_count];
+}
+
 static void close_segment(struct log_world *w, struct log_world_partition *p, const struct mr_log_action *action, struct mr_log_event *event)
 {
     struct log_world_file *files = find_file(w, p->index, action->base_offset);
@@ -525,9 +534,7 @@ static void close_segment(struct log_world *w, struct log_world_partition *p, co
     if (rc == 0 && action->producer_count > 0)
         rc = write_snapshot(w, p, action);
     if (rc == 0) {
-        (void)mr_disk_close(w->steward, files->file);
-        (void)mr_disk_close(w->steward, files->side_file);
-        *files = w->file[--w->file_count];
+        forget_file(w, files);
     }
     event->kind = rc == 0 ? MR_LOG_EVENT_SEGMENT_CLOSED : MR_LOG_EVENT_SEGMENT_FAILED;
     event->result = rc;
@@ -610,6 +617,14 @@ static void take_action(struct log_world *w, uint32_t reactor, const struct mr_l
         }
         r->write[r->write_count++] = action->write;
         break;
+    case MR_LOG_ACTION_REST_SEGMENT: {
+        struct log_world_partition *p = mr_partition_context(action->partition);
+        struct log_world_file *files = find_file(w, p->index, action->base_offset);
+        if (files == NULL)
+            WORLD_FAIL("partition %u: segment %" PRIu64 " is to rest but not open", p->index, action->base_offset);
+        forget_file(w, files);
+        break;
+    }
     case MR_LOG_ACTION_GIVE_EXTENT:
         take_back(w, &action->extent);
         break;

@@ -30,6 +30,7 @@ struct log_world_options {
     uint32_t extent_steps;                      /* an extent that is asked for takes so many steps more to make. Default 0 */
     uint32_t refuse_percent;                    /* memory refused at random. Default 0 */
     uint64_t commit_bytes_max;                  /* default: the core's */
+    uint32_t files_max;                         /* default: no bound */
     uint64_t hot_bytes_min;                     /* default: half a dozen extents */
     uint64_t producer_expiration_ms;            /* default: never */
     uint64_t flush_ns, step_ns;                 /* default 5 ms, 100 us */

@@ -710,6 +710,44 @@ static void removal_waits_for_writes_in_flight(void **state)
     log_world_close(w);
 }
 
+static void files_of_partitions_that_rest_are_closed_and_opened_again(void **state)
+{
+    struct log_world_options options;
+    log_world_options_init(&options);
+    options.partitions = 6;
+    options.files_max = 2;
+    options.step_ns = 50000000;
+    struct log_world *w = open_world(&options);
+    uint64_t asked = 0, ends[6];
+
+    for (uint32_t round = 0; round < 4; round++) {
+        for (uint32_t p = 0; p < options.partitions; p++) {
+            for (uint32_t i = 0; i < 40; i++) { /* more than the journal keeps alone, and over a segment's end in time */
+                append(w, p, 10, 60);
+                log_world_step(w);
+            }
+            for (uint32_t i = 0; i < 20; i++)
+                log_world_step(w);
+            assert_true(round == 0 || w->file_count <= options.files_max + 2); /* and what is being closed or opened */
+        }
+        assert_true(w->actions[MR_LOG_ACTION_WANT_SEGMENT] > asked); /* whoever comes back asks */
+        asked = w->actions[MR_LOG_ACTION_WANT_SEGMENT];
+    }
+    assert_true(w->actions[MR_LOG_ACTION_REST_SEGMENT] > 3 * (options.partitions - options.files_max - 1));
+    for (uint32_t p = 0; p < options.partitions; p++) {
+        log_world_check_memory(w, p);
+        ends[p] = log_world_end(w, p);
+    }
+    assert_true(log_world_stop(w, 5000));
+    for (uint32_t p = 0; p < options.partitions; p++) { /* also those whose files lay closed end where their records end */
+        uint64_t end;
+        log_world_check_files(w, p, &end);
+        assert_int_equal(end, ends[p]);
+        assert_in_range(end, 1500, 1600);
+    }
+    log_world_close(w);
+}
+
 static void small_journals_and_odd_options_are_refused(void **state)
 {
     struct mr_log_options options = {.directory_count = 0};
@@ -743,6 +781,7 @@ int main(void)
         cmocka_unit_test(old_records_go_by_time),
         cmocka_unit_test(trimmed_records_stay_gone),
         cmocka_unit_test(removal_waits_for_writes_in_flight),
+        cmocka_unit_test(files_of_partitions_that_rest_are_closed_and_opened_again),
         cmocka_unit_test(small_journals_and_odd_options_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

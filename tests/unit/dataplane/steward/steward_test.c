@@ -50,6 +50,11 @@ void steward_allocate_segment(struct mr_steward *steward, struct mr_topic_partit
     note("allocate", action->base_offset);
 }
 
+void steward_rest_segment(struct mr_steward *steward, struct mr_topic_partition *partition, uint64_t base_offset)
+{
+    note("rest", base_offset);
+}
+
 void steward_close_segment(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action)
 {
     note("close", action->base_offset);
@@ -120,6 +125,12 @@ static void jobs_of_one_segment_stay_in_order(void **state)
     ask(MR_LOG_ACTION_WANT_SEGMENT, 6);
     run_all();
     assert_string_equal(world.done, "make6 delete5 make5 allocate5");
+    world.done[0] = 0;
+    ask(MR_LOG_ACTION_REST_SEGMENT, 7);
+    ask(MR_LOG_ACTION_WANT_SEGMENT, 7);
+    ask(MR_LOG_ACTION_WANT_SEGMENT, 8);
+    run_all();
+    assert_string_equal(world.done, "make8 rest7 make7");
 }
 
 static void many_are_put_off_and_none_is_forgotten(void **state)
