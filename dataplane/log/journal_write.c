@@ -314,8 +314,8 @@ static enum log_plan plan_segment(struct log_builder *b, struct mr_partition *p,
     bool whole = s->rolled || p->log->draining || (relog && (!dirty || pressed)) || (pressed && dirty);
     bool blocks = log_block(s->data.end) > s->data.placing || log_block(s->side.end) > s->side.placing;
     bool large = whole || waiting > d->small_bytes_max || (p->place && blocks);
-    if (s->file < 0 && (large || !s->rested))
-        mr_log_segment_want(p, s);
+    if (large || !s->named)
+        mr_log_files_needed(p, s);
     if (may_place && large) {
         enum log_plan plan = plan_large(b, p, s, whole);
         if (plan != LOG_PLAN_BLOCKED)

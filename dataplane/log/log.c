@@ -30,6 +30,7 @@ int mr_log_init(struct mr_log **log_out, const struct mr_log_options *options)
     list_init(&log->expiring);
     list_init(&log->retaining);
     list_init(&log->open);
+    list_init(&log->reopening);
     log->directory_count = options->directory_count;
     int rc = 0;
     for (uint32_t i = 0; i < options->directory_count; i++)
@@ -102,6 +103,7 @@ static int take_segment(struct mr_partition *p, const struct mr_log_segment *fro
     s->max_timestamp_ms = from->max_timestamp_ms;
     s->next_offset = from->next_offset;
     s->rolled = !last;
+    s->named = from->inplace_bytes > 0 && from->side_inplace_bytes > 0;
     s->data = (struct log_stream){from->inplace_bytes, from->inplace_bytes, from->inplace_bytes, from->bytes};
     s->side = (struct log_stream){from->side_inplace_bytes, from->side_inplace_bytes, from->side_inplace_bytes, from->side_bytes};
     for (uint32_t i = 0; i < recovered->extent_count; i++)
@@ -214,7 +216,7 @@ int mr_log_partition_add(struct mr_log *log, const struct mr_log_partition_optio
     p->slot_bytes = options->slot_bytes;
     p->extent_bytes = options->extent_bytes;
     struct list_node *nodes[] = {&p->queued,   &p->marking,   &p->idle, &p->refused, &p->no_space,
-                                 &p->expiring, &p->retaining, &p->open, &p->todo, &p->all, &p->producers};
+                                 &p->expiring, &p->retaining, &p->open, &p->reopening, &p->todo, &p->all, &p->producers};
     for (uint32_t i = 0; i < MR_COUNT_OF(nodes); i++)
         list_init(nodes[i]);
     p->first_sequence = 1;

@@ -85,7 +85,9 @@ struct log_segment {
     uint8_t file_state; /* enum log_file_state */
     bool rolled, closing, closed;
     bool close_pending; /* the action is to be emitted */
-    bool rested;        /* given back, perhaps with room allocated beyond the end */
+    bool named;         /* its files exist, by an event of this start or an earlier one's */
+    bool rested;        /* they were given back, perhaps with room allocated beyond the end */
+    bool reopened;      /* for a clean stop, see open_files.c */
     bool no_space;      /* the last request for room failed for want of disk space; also while it is asked again */
     struct mr_log_producer_state *snapshot; /* at its end, for CLOSE_SEGMENT; NULL: none */
     uint32_t snapshot_count;
@@ -182,7 +184,7 @@ struct mr_partition {
     struct mr_log *log;
 
     /* the rest */
-    struct list_node queued, marking, idle, refused, no_space, expiring, retaining, open, todo, all;
+    struct list_node queued, marking, idle, refused, no_space, expiring, retaining, open, reopening, todo, all;
     uint32_t pending; /* enum log_pending */
     int32_t offline_result;
     void *context;
@@ -289,6 +291,8 @@ struct mr_log {
     struct list_node marking, idle, refused, no_space, expiring, retaining; /* timers, each with a fixed period: in order of time */
     struct list_node open; /* partitions whose tail's files are open, see open_files.c */
     uint32_t open_count;
+    struct list_node reopening; /* those that a clean stop opens again, when there is room; and how many it has open */
+    uint32_t reopened_count;
     uint64_t lacked_ns;  /* when a partition was last refused memory; 0: never */
     uint64_t starved_ns; /* likewise, one in which an append waited for it */
     uint32_t unsecured;
@@ -384,6 +388,7 @@ struct log_extent *mr_log_extent_of(const struct mr_partition *p, const struct l
 /* open_files.c: of the tail. still_rest before REST_SEGMENT is emitted: false if they were needed meanwhile */
 void mr_log_files_opened(struct mr_partition *p);
 void mr_log_files_needed(struct mr_partition *p, struct log_segment *s); /* bytes are to be brought in place which the journal took: open them again */
+void mr_log_files_closed(struct mr_log *log, struct log_segment *s);
 void mr_log_files_forgotten(struct mr_partition *p);
 bool mr_log_files_still_rest(struct mr_partition *p, struct log_segment *s);
 

@@ -43,15 +43,52 @@ void mr_log_files_opened(struct mr_partition *p)
     }
 }
 
+/* A clean stop has work for all of them, and then none: it keeps to the bound by waiting. */
+static bool must_wait(struct mr_partition *p, struct log_segment *s)
+{
+    struct mr_log *log = p->log;
+
+    if (!log->draining || log->options.files_max == 0 || s->file_state != LOG_FILE_NONE)
+        return false;
+    if (log->reopened_count >= log->options.files_max) {
+        if (!list_is_linked(&p->reopening))
+            list_append(&log->reopening, &p->reopening);
+        return true;
+    }
+    s->reopened = true;
+    log->reopened_count++;
+    return false;
+}
+
 void mr_log_files_needed(struct mr_partition *p, struct log_segment *s)
 {
-    if (s != NULL && s->rested)
+    if (s == NULL || s->closed)
+        return;
+    bool unplaced = s->data.placed < s->data.end || s->side.placed < s->side.end;
+    if (s->file < 0 && (s->rested || unplaced) && !must_wait(p, s))
         mr_log_segment_want(p, s);
+}
+
+void mr_log_files_closed(struct mr_log *log, struct log_segment *s)
+{
+    if (!s->reopened)
+        return;
+    s->reopened = false;
+    log->reopened_count--;
+    if (list_is_empty(&log->reopening))
+        return;
+    struct mr_partition *next = list_entry(log->reopening.next, struct mr_partition, reopening);
+    list_remove(&next->reopening);
+    mr_log_files_needed(next, next->tail);
 }
 
 void mr_log_files_forgotten(struct mr_partition *p)
 {
     unlink_files(p);
+    if (list_is_linked(&p->reopening))
+        list_remove(&p->reopening);
+    for (uint32_t i = p->open_first; i < p->segment_count; i++)
+        mr_log_files_closed(p->log, p->segment[i]);
 }
 
 bool mr_log_files_still_rest(struct mr_partition *p, struct log_segment *s)

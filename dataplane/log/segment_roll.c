@@ -154,6 +154,7 @@ void mr_log_segment_event(struct mr_partition *p, const struct mr_log_event *eve
         s->side_allocated_bytes = s->side_wanted_bytes;
         s->file_state = LOG_FILE_READY;
         s->no_space = false;
+        s->named = true;
         s->rested = false;
         if (s == p->tail)
             mr_log_files_opened(p);
@@ -179,6 +180,7 @@ void mr_log_segment_event(struct mr_partition *p, const struct mr_log_event *eve
         s->closed = true;
         s->file = -1;
         s->side_file = -1;
+        mr_log_files_closed(log, s);
         log_free(log, s->snapshot);
         s->snapshot = NULL;
         while (p->open_first < p->segment_count && p->segment[p->open_first]->closed)

@@ -28,7 +28,7 @@ static void segment_path(struct mr_steward *steward, const struct mr_topic_parti
 static void fail(struct mr_steward *steward, struct mr_topic_partition *partition, uint64_t base_offset, int rc, const char *what, bool wrote)
 {
     /* Nothing was written when a file or its blocks could not be had: that is no reason to take a disk out of service. */
-    if (!wrote && (rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -EDQUOT)) {
+    if (rc == -EMFILE || rc == -ENFILE || (!wrote && (rc == -ENOMEM || rc == -EDQUOT))) {
         if (!steward->said_space)
             mr_say_error("%s-%u: cannot %s segment %llu: %s; %s", partition->topic->name, partition->index, what, (unsigned long long)base_offset,
                          strerror(-rc), rc == -EDQUOT ? "raise the quota: produce is refused until then"

@@ -78,10 +78,11 @@ static struct mr_steward_job *later_at(const struct mr_steward *steward, uint32_
     return &steward->later[(steward->later_first + index) & (steward->later_capacity - 1)];
 }
 
-/* What commits wait for, unless something that was asked for before it about the same segment is still to be done. */
+/* What commits wait for, and what makes room for it, unless something that was asked for before it about the same segment is still to be done. */
 static bool is_urgent(const struct mr_steward *steward, const struct mr_steward_job *job)
 {
-    if (job->action.kind != MR_LOG_ACTION_WANT_SEGMENT && job->action.kind != MR_LOG_ACTION_WANT_ALLOCATE)
+    if (job->action.kind != MR_LOG_ACTION_WANT_SEGMENT && job->action.kind != MR_LOG_ACTION_WANT_ALLOCATE &&
+        job->action.kind != MR_LOG_ACTION_REST_SEGMENT)
         return false;
     for (uint32_t i = 0; i < steward->later_count; i++) {
         const struct mr_steward_job *other = later_at(steward, i);

@@ -57,7 +57,7 @@ struct world_partition {
     struct {
         uint64_t base_offset;
         int file, side_file;
-    } opened[4]; /* the segments that were opened last */
+    } opened[32]; /* the segments that were opened last */
     uint32_t opened_count;
 };
 
