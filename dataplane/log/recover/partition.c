@@ -32,6 +32,7 @@ struct work {
     uint32_t walk_from, tail;             /* tail == count: nothing at all is there */
     uint64_t end;
     bool has_directory;
+    bool is_trusted; /* nothing was walked: see trust() */
     bool is_emptied; /* all that is left lies below log_start: it stays in the files until a later segment is there */
 };
 
@@ -407,7 +408,8 @@ static int settle(struct work *work, struct millrace_error *err)
     struct mr_recovery *recovery = work->recovery;
     struct mr_settled settled = {0};
     bool has_tail = work->tail < work->count;
-    if (work->count == 0 && work->gone_count == 0 && work->snapshot_count == 0)
+    bool is_untouched = work->is_trusted && work->snapshot[work->snapshot_count - 1] <= work->end;
+    if (work->gone_count == 0 && (is_untouched || (work->count == 0 && work->snapshot_count == 0)))
         return 0;
     int rc = 0;
     if (!work->has_directory) {
@@ -417,7 +419,7 @@ static int settle(struct work *work, struct millrace_error *err)
         if (rc != 0)
             return mr_err(err, -rc, "making the directory '%s' failed: %s", work->path, strerror(-rc));
     }
-    for (uint32_t i = work->walk_from; rc == 0 && has_tail && i <= work->tail; i++)
+    for (uint32_t i = work->walk_from; rc == 0 && has_tail && !work->is_trusted && i <= work->tail; i++)
         rc = mr_settle_segment(recovery, work->path, &work->segment[i], i == work->tail, &settled, err);
     /* One that was made and not written yet stays, empty: its name tells the next recovery that those before it were deleted. */
     if (rc == 0 && !has_tail && work->count > 0)
@@ -492,9 +494,11 @@ static int fill_in(struct work *work, struct mr_log_recovered *recovered)
             segments[i].side_inplace_bytes = segments[i].side_bytes;
         }
         const struct mr_segment_files *tail = &work->segment[work->tail];
-        int rc = copy_block(work, &tail->data, tail->result.end.position, &recovered->data_block);
+        struct mr_log_segment *last = &segments[work->tail];
+        last->cut_position = (uint32_t)last->bytes;
+        int rc = copy_block(work, &tail->data, last->bytes, &recovered->data_block);
         if (rc == 0)
-            rc = copy_block(work, &tail->side, tail->result.end.side_position, &recovered->side_block);
+            rc = copy_block(work, &tail->side, last->side_bytes, &recovered->side_block);
         if (rc != 0)
             return rc;
     }
@@ -517,6 +521,34 @@ static int fill_in(struct work *work, struct mr_log_recovered *recovered)
     return mr_checkpoint_put(&recovery->settled, &settled);
 }
 
+/**
+ * Nothing was written since the checkpoint or the clean stop that tells where the log ends: no journal entry, every segment closed in good order, the
+ * last one at that end, and a snapshot of producers there. Then what the files hold was checked before it was settled, and is not read again: ten
+ * thousand partitions are not walked at each start. (Rot since then is found by whoever reads it, and by `log verify`, as in older segments.)
+ */
+static int trust(struct work *work, bool *trusted)
+{
+    const struct mr_checkpoint_partition *known = &work->known;
+    *trusted = false;
+    if (work->count == 0 || known->next_offset == 0 || work->entry_count > 0 || work->end_min > known->next_offset ||
+        known->next_offset <= work->log_start)
+        return 0;
+    for (uint32_t i = 0; i < work->count; i++) {
+        bool is_closed;
+        uint64_t next_base = i + 1 < work->count ? work->segment[i + 1].base_offset : known->next_offset;
+        int rc = mr_judge_closed(&work->segment[i], &work->topic_id, work->partition, next_base, &is_closed);
+        if (rc != 0 || !is_closed)
+            return rc;
+    }
+    int rc = choose_snapshot(work, known->next_offset);
+    if (rc != 0 || work->replay_from != known->next_offset)
+        return rc;
+    work->tail = work->walk_from = work->count - 1;
+    work->end = known->next_offset;
+    work->is_trusted = *trusted = true;
+    return 0;
+}
+
 /** @return 0, also when offline */
 static int walk(struct work *work, struct mr_log_recovered *recovered)
 {
@@ -524,6 +556,10 @@ static int walk(struct work *work, struct mr_log_recovered *recovered)
     work->end = work->log_start;
     uint64_t snapshot_max = UINT64_MAX;
     uint32_t walk_to = UINT32_MAX;
+    bool trusted;
+    int trust_rc = trust(work, &trusted);
+    if (trust_rc != 0 || trusted)
+        return trust_rc;
     while (work->count > 0) { /* bound: each round takes an earlier snapshot or an earlier segment */
         bool again;
         int rc = choose_snapshot(work, snapshot_max);
