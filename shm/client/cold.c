@@ -29,6 +29,32 @@ static void close_files(struct mr_cold_segment *cold)
     cold->log_fd = cold->side_fd = -1;
 }
 
+static void free_segment(struct mr_reader *reader)
+{
+    close_files(reader->cold);
+    free(reader->cold->buffer);
+    free(reader->cold);
+    reader->cold = NULL;
+}
+
+/* Of so many partitions at a time, so that a reader of thousands needs no gigabytes and keeps to the usual limit of descriptors. A place comes free
+ * when its file has been read, or enough of it, and what was read is not in the caller's hands, nor about to be. */
+static struct mr_reader **cold_place(struct millrace_consumer *consumer)
+{
+    if (consumer->cold_count < MR_COLD_READERS_MAX)
+        return &consumer->cold[consumer->cold_count++];
+    for (uint32_t i = 0; i < MR_COLD_READERS_MAX; i++) {
+        struct mr_reader *one = consumer->cold[i];
+        bool enough = one->state != MR_READER_COLD || one->cold->given_bytes >= MR_COLD_SHARE_BYTES;
+        if (!enough || one->buffer_poll == consumer->poll_count)
+            continue;
+        mr_reader_leave_cold(one);
+        free_segment(one);
+        return &consumer->cold[i];
+    }
+    return NULL;
+}
+
 int mr_reader_go_cold(struct millrace_consumer *consumer, struct mr_reader *reader)
 {
     struct millrace_client *client = consumer->client;
@@ -44,12 +70,17 @@ int mr_reader_go_cold(struct millrace_consumer *consumer, struct mr_reader *read
     reader->retry_ns = now_ns + MR_COLD_RETRY_NS;
     struct mr_cold_segment *cold = reader->cold;
     if (cold == NULL) {
+        struct mr_reader **place = cold_place(consumer);
+        if (place == NULL)
+            return 0; /* all are being read from: when those have gone on */
         cold = calloc(1, sizeof *cold);
         if (cold == NULL || !make_buffer(cold, MR_COLD_BUFFER_BYTES)) {
             free(cold);
+            *place = consumer->cold[--consumer->cold_count];
             return -ENOMEM;
         }
         cold->log_fd = cold->side_fd = -1;
+        *place = reader;
         reader->cold = cold;
     }
     int rc = mr_client_request(client, &request.header, sizeof request, MR_MESSAGE_SEGMENT, &reply, MR_MESSAGE_SEGMENT_IS,
@@ -119,6 +150,8 @@ int mr_reader_cold_batch(struct mr_reader *reader, const uint8_t **batch, uint32
         int rc = mr_segment_reader_next(&cold->reader, batch, batch_bytes);
         if (rc == 0)
             mr_reader_leave_cold(reader);
+        if (rc == 1)
+            cold->given_bytes += *batch_bytes;
         if (rc != -EMSGSIZE)
             return rc;
         uint64_t need_bytes = cold->reader.need_bytes;
@@ -144,8 +177,6 @@ void mr_reader_free_cold(struct mr_reader *reader)
 {
     mr_reader_leave_cold(reader);
     if (reader->cold != NULL)
-        free(reader->cold->buffer);
-    free(reader->cold);
-    reader->cold = NULL;
+        free_segment(reader);
     mr_batch_decompressed_release(&reader->decompressed);
 }

@@ -29,6 +29,8 @@
 
 #define MR_COLD_BUFFER_BYTES (1u << 20)
 #define MR_COLD_RETRY_NS     1000000u
+#define MR_COLD_SHARE_BYTES  (64ull << 20) /* after so much it may be another's turn */
+#define MR_COLD_READERS_MAX  64u /* partitions of a consumer read from files at a time: a buffer and two descriptors each */
 #define MR_UNMAPPED_ASK_NS   2000000u /* a push on its way takes less */
 #define MR_UNMAPPED_AGAIN_NS 20000000u
 #define MR_UNMAPPED_MAX_NS   5000000000u
@@ -53,6 +55,7 @@ struct mr_extent_map {
 struct mr_cold_segment {
     struct mr_segment_reader reader;
     uint8_t *buffer; /* block-aligned */
+    uint64_t given_bytes; /* since it has its place */
     uint64_t buffer_bytes;
     int log_fd, side_fd;
 };
@@ -120,6 +123,8 @@ struct millrace_consumer {
     int slots_fd;
     struct mr_grave *graves;
     uint32_t grave_count, grave_room;
+    struct mr_reader *cold[MR_COLD_READERS_MAX]; /* those that have a buffer */
+    uint32_t cold_count;
     struct millrace_consumer *next;
     struct mr_uuid topic_id;
     char topic[256];

@@ -123,6 +123,8 @@ int mr_reader_next_batch(struct millrace_consumer *consumer, struct mr_reader *r
         if (reader->offset >= reader->visible) {
             reader->visible = mr_load_acquire(&reader->head->visible); /* V */
             if (mr_likely(reader->offset >= reader->visible)) {
+                if (mr_unlikely(reader->state == MR_READER_COLD))
+                    mr_reader_leave_cold(reader); /* what comes next is in memory */
                 foresee(reader);
                 return 0;
             }
