@@ -15,6 +15,7 @@ MILLRACED = os.path.join(BUILD, "dataplane/millraced")
 CONTROL = os.path.join(BUILD, "control/daemon/millrace-control")
 POOL = "/proc/sys/vm/nr_hugepages"
 PAGE_BYTES = 2 << 20
+READY = "millraced: ready: "
 
 
 def pages(name):
@@ -47,6 +48,17 @@ class Hugepages:
             self.added = 0
 
 
+def memory_folders(data):
+    """Where a node keeps its files in memory: those that exist."""
+    try:
+        with open(os.path.join(data, "meta.properties")) as meta:
+            found = re.search(r"^(?:directory|log\.dir|node)?\.?id=([0-9a-f-]{32,36})$", meta.read(), re.M)
+    except OSError:
+        return []
+    folders = [os.path.join(parent, "millrace-" + found.group(1).replace("-", "")) for parent in ("/dev/hugepages", "/dev/shm")] if found else []
+    return [folder for folder in folders if os.path.isdir(folder)]
+
+
 def before_all(priority):
     """In the child: its own session, so that Ctrl-C reaches only us; with --priority its group goes before others. Not by
     more: the kernel's workers that end durable writes need their share, or what the disk bounds is measured too low."""
@@ -71,15 +83,31 @@ class Node:
         arguments = ["--data", self.data, "--set", "millrace.socket=" + self.socket]
         for one in sets:
             arguments += ["--set", one]
-        self.process = subprocess.Popen([MILLRACED] + arguments, stdout=self.log, stderr=self.log, preexec_fn=before_all(priority))
-        self.control = subprocess.Popen([CONTROL] + arguments, stdout=self.log, stderr=self.log, preexec_fn=before_all(priority))
-        deadline = time.time() + 20
-        while not os.path.exists(self.socket):
+        self.arguments, self.priority = arguments, priority
+        self.start_data()
+        self.start_control()
+        self.await_ready(20)
+
+    def start_data(self):
+        self.starts = self.said().count(READY)
+        self.process = subprocess.Popen([MILLRACED] + self.arguments, stdout=self.log, stderr=self.log, preexec_fn=before_all(self.priority))
+
+    def start_control(self):
+        self.control = subprocess.Popen([CONTROL] + self.arguments, stdout=self.log, stderr=self.log, preexec_fn=before_all(self.priority))
+
+    def start_again(self):
+        """The data plane, which has ended; returns when it takes sessions."""
+        self.start_data()
+        self.await_ready(120)
+
+    def await_ready(self, seconds):
+        deadline = time.time() + seconds
+        while self.said().count(READY) == self.starts:
             if self.process.poll() is not None or time.time() > deadline:
                 text = self.said()
                 self.stop()
-                raise RuntimeError("the node did not start: " + text.strip())
-            time.sleep(0.05)
+                raise RuntimeError("the node did not start: " + text.strip()[-600:])
+            time.sleep(0.02)
 
     def said(self):
         self.log.flush()
@@ -122,14 +150,8 @@ class Node:
 
     def forget_memory(self):
         """A daemon that had to be killed leaves its memory for the next one, which will not come."""
-        try:
-            with open(os.path.join(self.data, "meta.properties")) as meta:
-                found = re.search(r"^(?:directory|log\.dir|node)?\.?id=([0-9a-f-]{32,36})$", meta.read(), re.M)
-        except OSError:
-            return
-        if found:
-            for parent in ("/dev/hugepages", "/dev/shm"):
-                shutil.rmtree(os.path.join(parent, "millrace-" + found.group(1).replace("-", "")), ignore_errors=True)
+        for folder in memory_folders(self.data):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def release(self):
         if self.stop() != 0:

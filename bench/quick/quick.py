@@ -178,13 +178,14 @@ def run_idle(table):
 
 
 def parse(arguments, usage):
-    options = {"full": False, "runs": 5, "priority": False, "only": None}
+    options = {"table": None, "full": False, "runs": 5, "priority": False, "only": None}
     rest = list(arguments)
     if not rest or rest[0] in ("-h", "--help"):
         print(usage)
         return 0 if rest else 2
-    if rest.pop(0) != "quick":
-        sys.stderr.write("bench/run: quick is what there is; see bench/run --help\n")
+    options["table"] = rest.pop(0)
+    if options["table"] not in ("quick", "scale"):
+        sys.stderr.write("bench/run: there are quick and scale, not '%s'; see bench/run --help\n" % options["table"])
         return 2
     while rest:
         word = rest.pop(0)
@@ -203,10 +204,14 @@ def parse(arguments, usage):
     return options
 
 
-def main(arguments, usage):
-    options = parse(arguments, usage)
-    if isinstance(options, int):
-        return options
+def head():
+    """The machine, and how far its cores are from each other now."""
+    found = subprocess.run([nodes.MILLRACE, "bench", "limits", "--runs", "1", "--duration", "0", "--data", "/tmp"], capture_output=True, text=True)
+    lines = found.stdout.splitlines() if found.stdout else ["?", "", "? ?"]
+    return "%s; load %s; ping-pong %s ns\n" % (lines[0], " ".join("%.1f" % x for x in os.getloadavg()), " ".join(lines[2].split()[1:2]))
+
+
+def main(options):
     for program in (nodes.MILLRACE, nodes.MILLRACED):
         if not os.access(program, os.X_OK):
             sys.stderr.write("bench/run: no %s: run 'meson setup build && ninja -C build', or set MR_BUILD\n" % program)
@@ -243,9 +248,11 @@ def main(arguments, usage):
         if node is not None:
             node.release()
         hugepages.release()
-    head = subprocess.run([nodes.MILLRACE, "bench", "limits", "--runs", "1", "--duration", "0", "--data", "/tmp"], capture_output=True, text=True)
-    print("%s; load %s; ping-pong %s\n" % (head.stdout.splitlines()[0] if head.stdout else "?", " ".join("%.1f" % x for x in os.getloadavg()),
-                                         " ".join(head.stdout.splitlines()[2].split()[1:2]) + " ns" if head.stdout else "?"))
+    return finish(table)
+
+
+def finish(table):
+    print(head())
     table.print(sys.stdout)
     for text in table.failed:
         sys.stderr.write("FAILED %s\n" % text)

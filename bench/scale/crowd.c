@@ -26,7 +26,7 @@ void feed_crowd(const struct feed_options *options)
     printf("ready\n");
     fflush(stdout);
     while (!feed_stop)
-        pause();
+        usleep(50000);
     printf("{\"role\":\"crowd\",\"sessions\":%u}\n", options->readers);
     for (uint32_t i = 0; i < options->readers && clients != NULL; i++)
         if (clients[i] != NULL)

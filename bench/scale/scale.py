@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of `bench/run scale`: many partitions, many sessions, slow and late readers, a control process that dies. What is compared is run in
+pairs, by turns, on one node or on two that stand side by side; a line shows the median of the pairs' ratios, and the least and the greatest."""
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+import node as nodes
+from quick import Line, Table, finish
+
+FEED = os.path.join(nodes.BUILD, "bench/scale/feed")
+LINES = ("partitions", "sessions", "slow", "catch_up", "control")
+MIB = 1 << 20
+SPACE_MIN = 24 << 30
+
+
+def say(text):
+    sys.stderr.write("scale: %s\n" % text)
+
+
+def start(node, role, topic, *arguments):
+    command = [FEED, role, "--socket", node.socket, "--topic", topic] + [str(a) for a in arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=os.setsid)
+
+
+def end(process, stop=False, seconds=300):
+    """@return what it measured"""
+    if stop:
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise RuntimeError("feed did not end within %d s" % seconds)
+    if process.returncode != 0:
+        raise RuntimeError("feed: " + err.strip()[-300:])
+    return json.loads(out.splitlines()[-1])
+
+
+def create(node, topic, partitions=1):
+    subprocess.run([nodes.MILLRACE, "topic", "create", topic, "--partitions", str(partitions), "--config", "millrace.durability=leader", "--socket",
+                    node.socket], check=True, capture_output=True)
+
+
+def until_ready(process):
+    if process.stdout.readline().strip() != "ready":
+        raise RuntimeError("feed: " + process.communicate()[1].strip()[-300:])
+
+
+def steady(node, topic, **options):
+    arguments = []
+    for name, value in options.items():
+        arguments += ["--" + name, value]
+    return end(start(node, "steady", topic, *arguments))
+
+
+def spread(values, form="%.2f"):
+    return (form + " (" + form + " .. " + form + ")") % (statistics.median(values), min(values), max(values))
+
+
+def paired(table, name, without, with_it, bar, holds, unit):
+    ratios = [b / a for a, b in zip(without, with_it)]
+    table.lines.append(Line(name, spread(with_it, "%.1f") + " " + unit, "without: " + spread(without, "%.1f"), spread(ratios), bar,
+                            "yes" if holds(statistics.median(ratios)) else "no"))
+
+
+def memory_mib(node):
+    """Files in memory, anonymous memory and page tables of both processes, MiB."""
+    kib = 0
+    for process in (node.process, node.control):
+        with open("/proc/%d/status" % process.pid) as status:
+            for line in status:
+                if line.split(":")[0] in ("RssAnon", "VmPTE"):
+                    kib += int(line.split()[1])
+    for folder in nodes.memory_folders(node.data):
+        for name in os.listdir(folder):
+            kib += os.stat(os.path.join(folder, name)).st_blocks // 2
+    return kib / 1024
+
+
+def many_partitions(table, count):
+    if shutil.disk_usage(nodes.tempfile.gettempdir()).free < SPACE_MIN + count * 2 * MIB:
+        raise RuntimeError("partitions: no disk space for %d x 1 MiB in %s: set TMPDIR" % (count, nodes.tempfile.gettempdir()))
+    node, alone = nodes.Node([]), nodes.Node([])
+    try:
+        create(node, "first")
+        before = time.monotonic()
+        create(node, "many", count)
+        took = time.monotonic() - before
+        table.lines.append(Line("create %d partitions" % count, "%.1f s" % took, bar="< 10 s", holds="yes" if took < 10 else "no"))
+        say("1 MiB into each of %d partitions" % count)
+        filled = end(start(node, "fill", "many", "--partitions", count, "--size", 8000, "--count", MIB), seconds=600)
+        time.sleep(10)
+        held = memory_mib(node)
+        files = len(os.listdir("/proc/%d/fd" % node.process.pid))
+        table.lines.append(Line("memory, 1 MiB each, then 10 s idle", "%.0f MiB" % held, bar="<= 1024 MiB", holds="yes" if held <= 1024 else "no"))
+        table.lines.append(Line("its descriptors", "%d" % files, bar="bounded", holds="yes" if files < count else "no"))
+        results = {node: [], alone: []}
+        for run in range(table.options["runs"]):
+            for one in (alone, node) if run % 2 == 0 else (node, alone):
+                results[one].append(steady(one, "hot-%d" % run, size=64, seconds=3)["records_per_s"] / 1e6)
+        paired(table, "one hot partition among them", results[alone], results[node], "within 10 %", lambda r: r >= 0.9, "M/s")
+        for how, sign in (("killed", signal.SIGKILL), ("clean stop", signal.SIGTERM)):
+            say("restart, " + how)
+            before = time.monotonic()
+            node.process.send_signal(sign)
+            node.process.wait(300)
+            stopped = time.monotonic()
+            node.start_again()
+            ready = time.monotonic()
+            table.lines.append(Line("start after %s" % how, "%.1f s (the stop: %.1f s)" % (ready - stopped, stopped - before), bar="< 5 s",
+                                    holds="yes" if ready - stopped < 5 else "no"))
+        read = end(start(node, "replay", "many", "--partitions", count, "--size", 8000, "--count", filled["acked"], "--from-begin", "--whole"),
+                   seconds=600)
+        table.lines.append(Line("all of it read back, every record checked", "%d records, %.0f MB/s" % (read["received"], read["bytes_per_s"] / 1e6),
+                                bar="%d records" % filled["acked"], holds="yes" if read["received"] == filled["acked"] else "no"))
+    finally:
+        node.release()
+        alone.release()
+
+
+def idle_sessions(table):
+    node = nodes.Node([])
+    try:
+        create(node, "busy")
+        without, with_them = [], []
+        for run in range(table.options["runs"]):
+            say("1,000 idle sessions, pair %d" % (run + 1))
+            order = (False, True) if run % 2 == 0 else (True, False)
+            for crowded in order:
+                crowd = start(node, "crowd", "busy", "--readers", 1000) if crowded else None
+                if crowd:
+                    until_ready(crowd)
+                    time.sleep(2)  # they have become cold
+                got = steady(node, "others-%d" % run, size=64, seconds=3)["records_per_s"] / 1e6
+                (with_them if crowded else without).append(got)
+                if crowd:
+                    end(crowd, stop=True)
+        paired(table, "throughput beside 1,000 idle sessions with subscriptions", without, with_them, "moves < 5 %", lambda r: r >= 0.95, "M/s")
+    finally:
+        node.release()
+
+
+def slow_reader(table):
+    node = nodes.Node(["millrace.memory.bytes=%d" % (192 * MIB), "log.retention.bytes=%d" % (2 << 30)])
+    seconds, rate, size = 8, 4000, 4096
+    try:
+        p99 = {True: [], False: []}
+        caught, most = [], 0
+        for run in range(table.options["runs"]):
+            for stopped in (False, True) if run % 2 == 0 else (True, False):
+                say("one reader of 32 %s, pair %d" % ("stopped" if stopped else "runs", run + 1))
+                topic = "slow-%d-%s" % (run, stopped)
+                create(node, topic)
+                reader = start(node, "replay", topic, "--count", seconds * rate, "--whole")
+                until_ready(reader)
+                time.sleep(0.3)
+                if stopped:
+                    reader.send_signal(signal.SIGSTOP)
+                got = steady(node, topic, size=size, rate=rate, seconds=seconds, readers=31)
+                most = max(most, memory_mib(node))
+                p99[stopped].append(got["read"]["p99_us"])
+                if stopped:
+                    reader.send_signal(signal.SIGCONT)
+                result = end(reader)
+                if stopped:
+                    caught.append(result["received"] == got["sent"])
+        paired(table, "slow reader: p99 of the other 31, 4,000/s of 4 KiB", p99[False], p99[True], "moves < 10 %", lambda r: r < 1.1, "us")
+        table.lines.append(Line("it resumes gaplessly, from disk", "%d of %d times" % (sum(caught), len(caught)), bar="each time",
+                                holds="yes" if all(caught) else "no"))
+        table.lines.append(Line("memory of the node meanwhile, at most", "%.0f MiB" % most, "millrace.memory.bytes: 192 MiB", bar="bounded",
+                                holds="yes" if most < 192 + 128 else "no"))
+    finally:
+        node.release()
+
+
+def catch_up(table):
+    node = nodes.Node(["log.retention.bytes=%d" % (8 << 30)])
+    count, size = (4 << 30) // 8192, 8192
+    try:
+        say("4 GiB to catch up with")
+        end(start(node, "fill", "tail", "--size", size, "--count", 4 << 30), seconds=600)
+        results = {"alone": [], "beside": [], "nice": []}
+        speeds = []
+        for run in range(table.options["runs"]):
+            for how in ("alone", "beside", "nice") if run % 2 == 0 else ("nice", "beside", "alone"):
+                say("replay of 4 GiB: %s, run %d" % (how, run + 1))
+                reader = None
+                if how != "alone":
+                    reader = start(node, "replay", "tail", "--count", count, "--from-begin", "--whole")
+                    until_ready(reader)
+                    if how == "nice":
+                        os.setpriority(os.PRIO_PROCESS, reader.pid, 19)
+                results[how].append(steady(node, "tail", size=256, rate=20000, seconds=8, readers=1)["ack"]["p99_us"])
+                if reader:
+                    done = end(reader)
+                    speeds.append(done["bytes_per_s"] / 1e6)
+                    if done["received"] != count:
+                        raise RuntimeError("the replay got %d of %d records" % (done["received"], count))
+        cores = os.cpu_count()
+        paired(table, "catch-up: produce p99, 20,000/s, beside a replay; %d cores for all" % cores, results["alone"], results["beside"], "<= 1.5",
+               lambda r: r <= 1.5, "us")
+        paired(table, "likewise, the replay with what the others leave of them (nice 19)", results["alone"], results["nice"], "<= 1.5", lambda r: r <= 1.5, "us")
+        table.lines.append(Line("the replay meanwhile", spread(speeds, "%.0f") + " MB/s", bar="reported"))
+    finally:
+        node.release()
+
+
+def control_dies(table):
+    node = nodes.Node([])
+    seconds, kills = 10, 50
+    try:
+        p99 = {True: [], False: []}
+        for run in range(table.options["runs"]):
+            for dying in (False, True) if run % 2 == 0 else (True, False):
+                say("control %s, pair %d" % ("is killed %d times" % kills if dying else "lives", run + 1))
+                load = start(node, "steady", "control-%d-%s" % (run, dying), "--rate", 20000, "--seconds", seconds, "--size", 256)
+                for _ in range(kills if dying else 0):
+                    time.sleep(seconds / (kills + 2))
+                    node.control.kill()
+                    node.control.wait()
+                    node.start_control()
+                p99[dying].append(end(load)["ack"]["p99_us"])
+        paired(table, "produce p99 while millrace-control is killed %d times" % kills, p99[False], p99[True], "unmoved (<= 1.1)", lambda r: r <= 1.1, "us")
+    finally:
+        node.release()
+
+
+def main(options):
+    wanted = options["only"] or LINES
+    for name in wanted:
+        if name not in LINES:
+            sys.stderr.write("bench/run: --only %s: it must be of %s\n" % (name, " ".join(LINES)))
+            return 2
+    if not os.access(FEED, os.X_OK):
+        sys.stderr.write("bench/run: no %s: run 'meson setup build && ninja -C build', or set MR_BUILD\n" % FEED)
+        return 1
+    table = Table(options)
+    work = {"partitions": lambda: many_partitions(table, 10000 if options["full"] else 2000), "sessions": lambda: idle_sessions(table),
+            "slow": lambda: slow_reader(table), "catch_up": lambda: catch_up(table), "control": lambda: control_dies(table)}
+    for name in LINES:
+        if name not in wanted:
+            continue
+        try:
+            work[name]()
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+            table.failed.append("%s: %s" % (name, error))
+    return finish(table)
