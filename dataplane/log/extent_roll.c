@@ -266,10 +266,10 @@ static uint32_t ahead_target(const struct mr_partition *p)
     uint64_t paused_ns = p->log->now_ns - p->last_append_ns;
     if (paused_ns >= (e->slot && !p->hot ? MR_LOG_KEEP_SLOTS_NS : MR_LOG_IDLE_NS))
         return 0;
-    if (!e->slot)
+    if (!e->slot || p->hot)
         return 2;
     bool half = (uint64_t)(p->data_next - e->data) * 2 > e->data_room || (uint64_t)(p->side_next - e->side) * 2 > e->side_room;
-    return half || p->hot || p->fast_slots > 0 ? 1 : 0;
+    return half || p->fast_slots > 0 ? 1 : 0;
 }
 
 static bool lacks_memory(const struct mr_partition *p)
@@ -334,6 +334,12 @@ static bool keeps_enough(const struct mr_partition *p)
     return bytes >= p->log->options.hot_bytes_min;
 }
 
+/* Its first hugepage extent is being made, which takes tens of milliseconds: until then its own slots go round. */
+static bool bridges(const struct mr_partition *p)
+{
+    return p->hot && log_has_tail(p) && log_extent_at(p, p->tail_sequence)->slot && p->last_sequence - p->first_sequence >= MR_LOG_SLOTS_BEHIND;
+}
+
 void mr_log_want_memory(struct mr_partition *p)
 {
     if (p->want_refused || !lacks_memory(p))
@@ -341,7 +347,7 @@ void mr_log_want_memory(struct mr_partition *p)
     if (p->want_asked) {
         /* Memory is made at some 0.3 GB/s, a stream needs more: when it has used up what was ahead, its own oldest serves it at once, if
          * enough is left, and what was asked for makes the tail longer when it comes. */
-        if (!p->want_slot && p->last_sequence == p->tail_sequence && keeps_enough(p)) {
+        if (!p->want_slot && p->last_sequence == p->tail_sequence && (bridges(p) || keeps_enough(p))) {
             mr_log_recycle(p, false);
             if (is_leaving(p) && !list_is_linked(&p->refused)) /* or readers hold it: then the next one */
                 mr_log_timer(&p->log->refused, &p->refused, &p->refused_due_ns, p->log->now_ns + MR_LOG_REFUSED_RETRY_NS);
@@ -464,7 +470,8 @@ bool mr_log_is_starved(const struct mr_log *log)
 
 void mr_log_memory_is_free(struct mr_partition *p, const struct mr_log_live_extent *freed)
 {
-    bool reuse = needs_memory(p) && freed->slot == (p->idle_switch || !p->hot) && reserve_one(p);
+    bool fits = freed->slot == (p->idle_switch || !p->hot) || (freed->slot && !p->slot_too_small && bridges(p));
+    bool reuse = needs_memory(p) && fits && reserve_one(p);
 
     for (uint32_t i = 0; i < p->leaving_count; i++) {
         struct log_leaving *leaving = &p->leaving[i];
