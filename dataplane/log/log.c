@@ -116,6 +116,7 @@ static int take_segment(struct mr_partition *p, const struct mr_log_segment *fro
         s->side.placed = s->side.placing = s->side.committing = s->side.end;
         p->open_first++;
     }
+    s->rested = live && last && s->named; /* the daemon that died had allocated room beyond the end: a clean stop cuts it */
     p->segment[p->segment_count++] = s;
     p->tail = s;
     if (s->rolled && !s->closed)

@@ -61,6 +61,10 @@ int mr_cold_open(struct mr_disk *disk, const char *path, uint32_t flags, struct 
                                           : "";
         return mr_err(err, rc, "opening '%s': %s%s", path, strerror(rc), what);
     }
+    /* Who only reads looks at a block here and there, or asks for a MiB: 128 KiB ahead of each look, at three in each of ten thousand files, took a
+     * start seconds. */
+    if ((flags & MR_DISK_READ_ONLY) != 0)
+        (void)posix_fadvise(file, 0, 0, POSIX_FADV_RANDOM);
     return file;
 }
 
