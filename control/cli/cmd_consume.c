@@ -18,7 +18,8 @@
 const char mr_cmd_consume_details[] =
     "Reads in place from the node's memory, and goes on to the last committed record while the node is down. Without --from it prints\n"
     "what comes from now on, until Ctrl-C. Places: start, end, an offset (in every partition read), or a time: @2026-01-31T12:00:00Z,\n"
-    "@1767225600000 (ms since 1970), @-1h. A time is found by reading from the start of the log.\n\n"
+    "@1767225600000 (ms since 1970), @-1h. From a time, each partition begins\n"
+    "with its first record that is not older.\n\n"
     "  millrace consume orders                                         follow\n"
     "  millrace consume orders --from start --exit-at-end --format json\n"
     "  millrace consume orders --from @-1h --format '%T %p/%o %k: %v'\n";
@@ -26,7 +27,6 @@ const char mr_cmd_consume_details[] =
 /* What is still wanted of one partition. */
 struct span {
     uint64_t end_offset; /* --until end: what was committed at the start */
-    bool begun;          /* --from a time: the first record at or after it has come */
     bool done;
 };
 
@@ -78,11 +78,6 @@ static bool wanted(struct consume *c, const struct millrace_record *record)
 
     if (span->done)
         return false;
-    if (c->from.kind == MR_WHEN_TIME && !span->begun) {
-        if (record->timestamp_ms < c->from.time_ms)
-            return false;
-        span->begun = true;
-    }
     if (!c->bounded)
         return true;
     if (c->until.kind == MR_WHEN_TIME)
@@ -172,6 +167,8 @@ static int open_consumer(struct consume *c, struct millrace_client *client, stru
     int rc = millrace_consumer_open(&c->consumer, client, c->topic, &options, err);
     if (rc != 0)
         return rc;
+    if (c->from.kind == MR_WHEN_TIME && (rc = millrace_consumer_seek_time(c->consumer, -1, c->from.time_ms)) != 0)
+        return mr_err(err, -rc, "looking for the time in '%s' failed: %s", c->topic, strerror(-rc));
     c->partition_count = millrace_consumer_partition_count(c->consumer);
     if (c->partition >= 0 && (uint32_t)c->partition >= c->partition_count)
         c->partition_count = (uint32_t)c->partition + 1;

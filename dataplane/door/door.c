@@ -116,6 +116,9 @@ static void take_reply(struct mr_door *door, const struct mr_reactor_reply *repl
     case MR_REACTOR_FIND_SEGMENT:
         door_segment_found(reply->context, reply);
         break;
+    case MR_REACTOR_FIND_TIME:
+        door_time_found(reply->context, reply);
+        break;
     case MR_REACTOR_TRIM:
         door_topic_trimmed(reply->context, reply);
         break;

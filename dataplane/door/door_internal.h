@@ -247,6 +247,8 @@ void door_unlist_all(struct mr_session_consumer *consumer);
 uint32_t door_unsubscribe_all(struct mr_session *session, struct mr_session_consumer *consumer);
 void door_extent_notice(struct mr_door *door, const struct mr_steward_notice *notice);
 void door_find_segment(struct mr_session *session, const struct mr_message_segment *message);
+void door_find_time(struct mr_session *session, const struct mr_message_find_time *message);
+void door_time_found(struct mr_session *session, const struct mr_reactor_reply *reply);
 void door_segment_found(struct mr_session *session, const struct mr_reactor_reply *reply);
 
 /* control.c */

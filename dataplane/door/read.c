@@ -146,22 +146,68 @@ void door_extent_notice(struct mr_door *door, const struct mr_steward_notice *no
     }
 }
 
+/* Of a consumer of the session. @return NULL: answered already, or poisoned */
+static struct mr_topic_partition *partition_of(struct mr_session *session, uint32_t consumer, uint32_t partition, uint64_t request)
+{
+    if (consumer >= MR_SESSION_CONSUMERS_MAX || !session->consumers[consumer].open || partition >= session->consumers[consumer].partition_count) {
+        door_session_poison(session, MR_POISON_MESSAGE);
+        return NULL;
+    }
+    struct mr_topic_partition *found = session->consumers[consumer].topic->partitions[partition];
+    if (found->topic->deleted) {
+        door_send_error(session, request, ENOENT, "the topic was deleted");
+        return NULL;
+    }
+    return found;
+}
+
+static void find(struct mr_session *session, uint64_t request, struct mr_reactor_message *message)
+{
+    message->context = session;
+    session->request = request;
+    session->request_kind = MR_REQUEST_SEGMENT;
+    door_to_reactor(session->door, message->partition->reactor, message);
+}
+
 void door_find_segment(struct mr_session *session, const struct mr_message_segment *message)
 {
-    if (message->consumer >= MR_SESSION_CONSUMERS_MAX || !session->consumers[message->consumer].open ||
-        message->partition >= session->consumers[message->consumer].partition_count) {
-        door_session_poison(session, MR_POISON_MESSAGE);
+    struct mr_topic_partition *partition = partition_of(session, message->consumer, message->partition, message->header.request);
+    struct mr_reactor_message asked = {.kind = MR_REACTOR_FIND_SEGMENT, .partition = partition, .offset = message->offset};
+    if (partition != NULL)
+        find(session, message->header.request, &asked);
+}
+
+void door_find_time(struct mr_session *session, const struct mr_message_find_time *message)
+{
+    struct mr_topic_partition *partition = partition_of(session, message->consumer, message->partition, message->header.request);
+    struct mr_reactor_message asked = {.kind = MR_REACTOR_FIND_TIME, .partition = partition, .offset = message->offset, .time_ms = message->time_ms};
+    if (partition != NULL)
+        find(session, message->header.request, &asked);
+}
+
+void door_time_found(struct mr_session *session, const struct mr_reactor_reply *reply)
+{
+    char directory[MR_STEWARD_PATH_MAX], path[MR_STEWARD_PATH_MAX + 40];
+
+    session->request_kind = MR_REQUEST_NONE;
+    if (session->state == MR_SESSION_CLOSING) {
+        door_session_settle(session);
         return;
     }
-    struct mr_topic_partition *partition = session->consumers[message->consumer].topic->partitions[message->partition];
-    if (partition->topic->deleted) {
-        door_send_error(session, message->header.request, ENOENT, "the topic was deleted");
+    if (reply->result != 0) {
+        door_send_error(session, session->request, reply->result, reply->result == -ENOENT ? "no record is of that time or later" : "the partition is offline, "
+                        "or the offset is below the log's start");
         return;
     }
-    struct mr_reactor_message find = {.kind = MR_REACTOR_FIND_SEGMENT, .partition = partition, .offset = message->offset, .context = session};
-    session->request = message->header.request;
-    session->request_kind = MR_REQUEST_SEGMENT;
-    door_to_reactor(session->door, partition->reactor, &find);
+    mr_partition_path(session->door->options.config, reply->partition, directory);
+    snprintf(path, sizeof path, "%s/%020llu.timeindex", directory, (unsigned long long)reply->segment.base_offset);
+    int fd = open(path, O_RDONLY | O_CLOEXEC); /* none: it is not closed yet, or was not written whole by one start */
+    struct mr_message_time_is message = {
+        .header = {.bytes = sizeof message, .type = MR_MESSAGE_TIME_IS, .abi_version = MR_ABI_VERSION, .request = session->request},
+        .base_offset = reply->segment.base_offset, .next_offset = reply->segment.next_offset};
+    door_send(session, &message, &fd, fd >= 0 ? 1 : 0);
+    if (fd >= 0)
+        close(fd);
 }
 
 static int open_reader(const char *path, bool *direct)

@@ -270,6 +270,10 @@ static void dispatch(struct mr_session *session, const struct mr_message_header 
         if (has_size(session, header, sizeof(struct mr_message_segment)))
             door_find_segment(session, message);
         break;
+    case MR_MESSAGE_FIND_TIME:
+        if (has_size(session, header, sizeof(struct mr_message_find_time)))
+            door_find_time(session, message);
+        break;
     case MR_MESSAGE_TOPIC_CREATE:
     case MR_MESSAGE_TOPIC_ALTER:
     case MR_MESSAGE_TOPIC_PARTITIONS:

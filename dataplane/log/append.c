@@ -122,8 +122,11 @@ void mr_partition_finish(struct mr_partition *p, struct mr_appended *appended)
     p->last_append_ns = log->now_ns;
     s->data.end = position + bytes;
     s->side.end += sizeof entry;
-    if (writer->max_timestamp_ms > s->max_timestamp_ms)
+    s->last_position = position;
+    if (writer->max_timestamp_ms > s->max_timestamp_ms) {
         s->max_timestamp_ms = writer->max_timestamp_ms;
+        s->max_offset = p->end_offset - 1;
+    }
 
     struct mr_head_partition *head = p->head;
     mr_store_relaxed(&head->log_end_position, s->data.end);
@@ -156,7 +159,7 @@ void mr_partition_finish(struct mr_partition *p, struct mr_appended *appended)
 void mr_log_milestone(struct mr_partition *p)
 {
     struct log_extent *e = log_extent_at(p, p->tail_sequence);
-    const struct log_segment *s = p->tail;
+    struct log_segment *s = p->tail;
     uint64_t step = mr_max_u64(e->data_room / MR_LOG_MILESTONES, MR_BLOCK_BYTES);
     uint64_t side_step = mr_max_u64(e->side_room / MR_LOG_MILESTONES, MR_SIDECAR_ENTRY_BYTES);
 
@@ -164,6 +167,7 @@ void mr_log_milestone(struct mr_partition *p)
         e->milestone[e->milestone_count++] = (struct log_milestone){.data = s->data.end, .side = s->side.end, .offset = p->end_offset};
     p->data_mark = p->data_next + step;
     p->side_mark = p->side_next + side_step;
+    mr_log_index_note(p, s);
     mr_log_want_memory(p);
 }
 

@@ -101,6 +101,7 @@ static int take_segment(struct mr_partition *p, const struct mr_log_segment *fro
     s->salt = from->salt;
     s->cut_position = from->cut_position;
     s->max_timestamp_ms = from->max_timestamp_ms;
+    s->max_is_known = from->max_is_known;
     s->next_offset = from->next_offset;
     s->rolled = !last;
     s->named = from->inplace_bytes > 0 && from->side_inplace_bytes > 0;
@@ -469,6 +470,8 @@ static bool emit_segments(struct emit *emit, struct mr_partition *p)
             action->next_offset = s->rolled ? s->next_offset : p->end_offset;
             action->producers = s->snapshot;
             action->producer_count = s->snapshot_count;
+            action->index = s->rolled && s->index_whole ? s->index : NULL;
+            action->index_count = action->index != NULL ? s->index_count : 0;
             s->close_pending = false;
         }
     }

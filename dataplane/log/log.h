@@ -33,6 +33,7 @@
 #include "shm/abi/extent.h"
 #include "shm/abi/head.h"
 #include "shm/batch/batch.h"
+#include "shm/segment/index.h"
 
 #define MR_LOG_DIRECTORIES_MAX 16u
 #define MR_LOG_INPLACE_BYTES   (64u << 10) /* more than this not in place: the next commit of the partition is a large one */
@@ -88,6 +89,7 @@ struct mr_log_segment {
     uint32_t chain;         /* after its last batch */
     uint32_t cut_position;  /* where the current generation's cut left this segment, for journal entries; 0: it began within the generation */
     int64_t max_timestamp_ms;
+    bool max_is_known;      /* else there may be greater ones */
 };
 
 struct mr_log_partition_options {
@@ -192,6 +194,8 @@ struct mr_log_action {
     /* CLOSE_SEGMENT: producer state at the end of the segment, in the partition's own memory until SEGMENT_CLOSED */
     const struct mr_log_producer_state *producers;
     uint32_t producer_count;
+    const struct mr_index_point *index; /* likewise, for its two indexes; none of a tail, which grows on */
+    uint32_t index_count;
 };
 
 /** @param log set; freed by mr_log_release() through the same allocator. @return 0; -ENOMEM; -EINVAL */
@@ -288,6 +292,9 @@ bool mr_log_is_starved(const struct mr_log *log);
 /** For a cold reader: the segment that holds `offset`, and how far it may be read from the file. @return 0; -ERANGE (below log start); -ENOENT */
 int mr_partition_find_segment(const struct mr_partition *partition, uint64_t offset, struct mr_log_segment *segment, uint64_t *inplace_position,
                               uint64_t *inplace_offset);
+
+/** Of the segments from `offset` on, the first that may hold a record of this time or a later one. Cold. @return as mr_partition_find_segment(); -ENOENT: none */
+int mr_partition_find_time(const struct mr_partition *partition, uint64_t offset, int64_t time_ms, struct mr_log_segment *segment);
 
 /** Delete-records: offsets below go, durably, before EVENT... ADVANCED tells that log_start in the head has moved. @return 0; -ERANGE */
 int mr_partition_trim(struct mr_partition *partition, uint64_t before_offset);

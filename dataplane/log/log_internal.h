@@ -25,6 +25,7 @@
 #include "dataplane/log/log.h"
 #include "shm/base/atomics.h"
 #include "shm/base/random.h"
+#include "shm/segment/index.h"
 #include "shm/segment/sidecar.h"
 
 #define MR_LOG_MS_NS             1000000ull
@@ -52,6 +53,7 @@
 #define MR_LOG_RETAIN_NS         (60000 * MR_LOG_MS_NS) /* between looks for what is too old */
 #define MR_LOG_RETAIN_NEAR_NS    (100 * MR_LOG_MS_NS)   /* what is due so soon is looked at together */
 #define MR_LOG_ALLOCATE_SLOT_BYTES (1ull << 20)        /* and in such ones while the partition lives in slots */
+#define MR_LOG_INDEX_BYTES       (64u << 10)           /* so far apart are the points of an index, or a milestone's distance */
 #define MR_LOG_SIDE_SHARE        16u                   /* a sidecar is allocated to this part of its segment, or more when it needs it */
 #define MR_LOG_SEGMENT_BYTES_MAX (1ull << 31)          /* positions are 32 bits in the journal and the sidecar */
 #define MR_LOG_DELTA_MAX         0xe0000000ull         /* offsets per segment: deltas are 32 bits in the sidecar */
@@ -76,6 +78,11 @@ struct log_segment {
     struct log_stream data, side;
     uint32_t salt, cut_position;
     int64_t max_timestamp_ms;
+    bool max_is_known; /* else some record in it may be later: recovery looked at its last batch alone */
+    uint64_t max_offset, last_position; /* of the batch that has it: its last offset; of the last batch: where it begins */
+    struct mr_index_point *index;       /* index_points.c */
+    uint32_t index_count, index_room;
+    bool index_whole; /* from the first batch on */
     uint64_t guard_commit; /* J: in-place writes wait for this commit; 0: none */
     uint64_t entry_commit; /* the commit that last took bytes, and where its entry began */
     uint64_t entry_data_from, entry_side_from;
@@ -391,6 +398,10 @@ void mr_log_files_needed(struct mr_partition *p, struct log_segment *s); /* byte
 void mr_log_files_closed(struct mr_log *log, struct log_segment *s);
 void mr_log_files_forgotten(struct mr_partition *p);
 bool mr_log_files_still_rest(struct mr_partition *p, struct log_segment *s);
+
+/* index_points.c: of the segment's last batch, if it is far enough from the point before, or the segment is complete */
+void mr_log_index_note(struct mr_partition *p, struct log_segment *s);
+void mr_log_index_free(struct mr_log *log, struct log_segment *s);
 
 /* segment_roll.c */
 struct log_segment *mr_log_segment_make(struct mr_partition *p, uint64_t base_offset);

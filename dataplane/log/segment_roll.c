@@ -15,6 +15,7 @@ struct log_segment *mr_log_segment_make(struct mr_partition *p, uint64_t base_of
     s->salt = (uint32_t)mr_random_next(&p->log->random);
     s->side.end = MR_SIDECAR_HEADER_BYTES; /* it is written with the first extent */
     s->max_timestamp_ms = -1;
+    s->max_is_known = s->index_whole = true;
     s->file = -1;
     s->side_file = -1;
     return s;
@@ -22,8 +23,10 @@ struct log_segment *mr_log_segment_make(struct mr_partition *p, uint64_t base_of
 
 void mr_log_segment_free(struct mr_log *log, struct log_segment *s)
 {
-    if (s != NULL)
+    if (s != NULL) {
         log_free(log, s->snapshot);
+        mr_log_index_free(log, s);
+    }
     log_free(log, s);
 }
 
@@ -106,6 +109,7 @@ void mr_log_segment_push(struct mr_partition *p, struct log_segment *s)
         old->next_offset = p->end_offset;
         p->segments_bytes += old->data.end;
         p->log->counters.segments_rolled++;
+        mr_log_index_note(p, old);
         /* Producer state at the end, for its snapshot file; without memory there is none, and recovery reads the log instead. */
         old->snapshot = p->producer_count > 0 ? log_allocate(p->log, p->producer_count * sizeof *old->snapshot) : NULL;
         if (old->snapshot != NULL)
@@ -183,6 +187,7 @@ void mr_log_segment_event(struct mr_partition *p, const struct mr_log_event *eve
         mr_log_files_closed(log, s);
         log_free(log, s->snapshot);
         s->snapshot = NULL;
+        mr_log_index_free(log, s);
         while (p->open_first < p->segment_count && p->segment[p->open_first]->closed)
             p->open_first++;
         if (s == p->tail)
@@ -304,6 +309,22 @@ void mr_partition_configure(struct mr_partition *p, uint64_t segment_bytes, uint
     mr_log_retain_later(p);
 }
 
+int mr_partition_find_time(const struct mr_partition *p, uint64_t offset, int64_t time_ms, struct mr_log_segment *segment)
+{
+    if (offset < p->log_start)
+        return -ERANGE;
+    for (uint32_t i = 0; i < p->segment_count; i++) {
+        const struct log_segment *s = p->segment[i];
+        uint64_t next_offset = s == p->tail ? p->end_offset : s->next_offset;
+        if (next_offset <= offset || (s->max_is_known && s->max_timestamp_ms < time_ms))
+            continue;
+        *segment = (struct mr_log_segment){.base_offset = s->base_offset, .next_offset = next_offset, .max_timestamp_ms = s->max_timestamp_ms,
+                                           .max_is_known = s->max_is_known};
+        return 0;
+    }
+    return -ENOENT;
+}
+
 int mr_partition_find_segment(const struct mr_partition *p, uint64_t offset, struct mr_log_segment *segment, uint64_t *inplace_position,
                               uint64_t *inplace_offset)
 {
@@ -332,6 +353,7 @@ int mr_partition_find_segment(const struct mr_partition *p, uint64_t offset, str
         .chain = s == p->tail ? p->chain : 0,
         .cut_position = s->cut_position,
         .max_timestamp_ms = s->max_timestamp_ms,
+        .max_is_known = s->max_is_known,
     };
     *inplace_position = s->data.placed;
     *inplace_offset = s->data.placed == s->data.end ? segment->next_offset : s->base_offset;

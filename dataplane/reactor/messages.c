@@ -269,6 +269,14 @@ static void find_segment(struct mr_reactor *reactor, const struct mr_reactor_mes
     reactor_reply(reactor, &reply);
 }
 
+static void find_time(struct mr_reactor *reactor, const struct mr_reactor_message *message)
+{
+    struct mr_reactor_reply reply = {.kind = message->kind, .partition = message->partition, .context = message->context};
+    reply.result = message->partition->log == NULL ? -EIO
+                                                   : mr_partition_find_time(message->partition->log, message->offset, message->time_ms, &reply.segment);
+    reactor_reply(reactor, &reply);
+}
+
 static void trimmed(struct mr_reactor *reactor, const struct mr_trim *trim, int result)
 {
     struct mr_reactor_reply reply = {.kind = MR_REACTOR_TRIM, .partition = trim->partition, .context = trim->context, .result = result,
@@ -356,6 +364,9 @@ bool reactor_messages(struct mr_reactor *reactor)
             break;
         case MR_REACTOR_FIND_SEGMENT:
             find_segment(reactor, &message);
+            break;
+        case MR_REACTOR_FIND_TIME:
+            find_time(reactor, &message);
             break;
         case MR_REACTOR_TRIM:
             begin_trim(reactor, &message);

@@ -68,6 +68,7 @@ enum mr_reactor_message_kind {
     MR_REACTOR_SUBSCRIBE,     /* subscriber */
     MR_REACTOR_UNSUBSCRIBE,   /* subscriber; reply: no longer read */
     MR_REACTOR_FIND_SEGMENT,  /* partition, offset, context */
+    MR_REACTOR_FIND_TIME,     /* partition, offset, time_ms, context */
     MR_REACTOR_TRIM,          /* partition, offset, context; reply when it is durable, with the offset that it became */
     MR_REACTOR_STOP,          /* bring everything in place; reply when done, then the thread ends */
 };
@@ -85,6 +86,7 @@ struct mr_reactor_message {
     struct mr_subscriber *subscriber;
     struct mr_topic_partition *partition;
     uint64_t offset;
+    int64_t time_ms;
     void *context;
 };
 
@@ -101,7 +103,7 @@ struct mr_reactor_reply {
     struct mr_topic_partition *partition;
     void *context;
     uint64_t offset;               /* TRIM */
-    struct mr_log_segment segment; /* FIND_SEGMENT */
+    struct mr_log_segment segment; /* FIND_SEGMENT, FIND_TIME */
     uint64_t inplace_position, inplace_offset;
 };
 

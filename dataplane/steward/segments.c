@@ -10,7 +10,6 @@
 
 #include "dataplane/log/recover.h"
 #include "shm/base/logging.h"
-#include "shm/segment/checkpoint.h"
 #include "shm/segment/sidecar.h"
 
 void mr_partition_path(const struct mr_node_config *config, const struct mr_topic_partition *partition, char *path)
@@ -18,7 +17,7 @@ void mr_partition_path(const struct mr_node_config *config, const struct mr_topi
     snprintf(path, MR_STEWARD_PATH_MAX, "%s/%s-%u", config->log_dirs.item[partition->directory], partition->topic->name, partition->index);
 }
 
-static void segment_path(struct mr_steward *steward, const struct mr_topic_partition *partition, uint64_t base_offset, const char *suffix, char *path)
+void steward_segment_path(struct mr_steward *steward, const struct mr_topic_partition *partition, uint64_t base_offset, const char *suffix, char *path)
 {
     char directory[MR_STEWARD_PATH_MAX];
     mr_partition_path(steward->options.config, partition, directory);
@@ -118,8 +117,8 @@ void steward_make_segment(struct mr_steward *steward, struct mr_topic_partition 
     uint64_t bytes = mr_align_up(action->bytes, MR_BLOCK_BYTES);
 
     struct mr_segment_files *files = calloc(1, sizeof *files);
-    segment_path(steward, partition, action->base_offset, ".log", path);
-    segment_path(steward, partition, action->base_offset, ".sidecar", side_path);
+    steward_segment_path(steward, partition, action->base_offset, ".log", path);
+    steward_segment_path(steward, partition, action->base_offset, ".sidecar", side_path);
     int rc = files == NULL ? -ENOMEM : check_owner(disk, partition, action->base_offset, side_path);
     if (rc != 0) {
         free(files);
@@ -162,46 +161,6 @@ void steward_allocate_segment(struct mr_steward *steward, struct mr_topic_partit
         announce(steward, partition, files, bytes);
 }
 
-/* Kafka's producer snapshot beside the next segment: the state of producers before its first offset. */
-static int write_snapshot(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action, uint64_t next_offset)
-{
-    struct mr_disk *disk = steward->options.disk;
-    struct millrace_error err;
-    char path[MR_STEWARD_PATH_MAX], temporary[MR_STEWARD_PATH_MAX];
-    size_t bytes = mr_snapshot_bytes(action->producer_count);
-    uint8_t *buffer = malloc(bytes);
-    struct mr_snapshot_producer *producers = calloc(action->producer_count + 1u, sizeof *producers);
-    int rc = buffer == NULL || producers == NULL ? -ENOMEM : 0;
-    if (rc == 0) {
-        for (uint32_t i = 0; i < action->producer_count; i++) {
-            producers[i].producer_id = action->producers[i].producer_id;
-            producers[i].epoch = action->producers[i].epoch;
-            producers[i].last_sequence = action->producers[i].last_sequence;
-            producers[i].last_offset = action->producers[i].last_offset;
-            producers[i].timestamp_ms = action->producers[i].active_ms;
-            producers[i].coordinator_epoch = -1;
-            producers[i].transaction_first_offset = -1;
-        }
-        int64_t encoded = mr_snapshot_encode(producers, action->producer_count, buffer, bytes);
-        mr_assert(encoded == (int64_t)bytes);
-        segment_path(steward, partition, next_offset, ".snapshot", path);
-        segment_path(steward, partition, next_offset, ".snapshot.tmp", temporary);
-        int file = mr_disk_open(disk, temporary, MR_DISK_CREATE, &err);
-        rc = file < 0 ? file : 0;
-        if (rc == 0 && mr_disk_write(disk, file, buffer, bytes, 0) != (int64_t)bytes)
-            rc = -EIO;
-        if (rc == 0)
-            rc = mr_disk_sync(disk, file);
-        if (file >= 0)
-            mr_disk_close(disk, file);
-        if (rc == 0)
-            rc = mr_disk_rename(disk, temporary, path);
-    }
-    free(buffer);
-    free(producers);
-    return rc;
-}
-
 void steward_forget(struct mr_steward *steward, struct mr_topic_partition *partition)
 {
     struct mr_steward_notice notice = {.kind = MR_STEWARD_FORGOTTEN, .partition = partition};
@@ -222,13 +181,8 @@ void steward_close_segment(struct mr_steward *steward, struct mr_topic_partition
     mr_partition_path(steward->options.config, partition, directory);
     int rc = mr_segment_cut(disk, directory, action->base_offset, action->bytes, action->side_bytes, &err);
     steward_attend(steward);
-    if (rc == 0 && action->producer_count > 0) {
-        /* A snapshot is a shortcut for recovery; without it the segments are walked. */
-        int snapshot_rc = write_snapshot(steward, partition, action, action->next_offset);
-        if (snapshot_rc != 0)
-            mr_say_warn("%s-%u: no producer snapshot at %llu: %s", partition->topic->name, partition->index,
-                        (unsigned long long)action->next_offset, strerror(-snapshot_rc));
-    }
+    if (rc == 0)
+        steward_write_shortcuts(steward, partition, action);
     steward_attend(steward);
     if (rc == 0)
         rc = mr_disk_sync_directory(disk, directory);
@@ -248,7 +202,7 @@ void steward_delete_segment(struct mr_steward *steward, struct mr_topic_partitio
     forget(steward, partition, action->base_offset);
     for (uint32_t i = 0; i < MR_COUNT_OF(suffixes); i++) {
         steward_attend(steward);
-        segment_path(steward, partition, action->base_offset, suffixes[i], path);
+        steward_segment_path(steward, partition, action->base_offset, suffixes[i], path);
         int rc = mr_disk_unlink(steward->options.disk, path);
         if (rc != 0 && rc != -ENOENT)
             mr_say_warn("cannot delete '%s': %s; remove it by hand", path, strerror(-rc));

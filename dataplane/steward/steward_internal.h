@@ -35,6 +35,8 @@ void steward_release_slots(struct mr_steward *steward, struct mr_topic *topic);
 
 /* segments.c */
 void steward_forget(struct mr_steward *steward, struct mr_topic_partition *partition);
+void steward_segment_path(struct mr_steward *steward, const struct mr_topic_partition *partition, uint64_t base_offset, const char *suffix, char *path);
+void steward_write_shortcuts(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action);
 void steward_rest_segment(struct mr_steward *steward, struct mr_topic_partition *partition, uint64_t base_offset);
 void steward_make_segment(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action);
 void steward_allocate_segment(struct mr_steward *steward, struct mr_topic_partition *partition, const struct mr_log_action *action);

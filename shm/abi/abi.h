@@ -11,7 +11,7 @@
 #include "shm/base/bits.h"
 #include "shm/base/uuid.h"
 
-#define MR_ABI_VERSION 5u
+#define MR_ABI_VERSION 6u
 
 /** Durability of an acknowledgement, weakest first (DESIGN.md section 2.2). */
 enum mr_durability {

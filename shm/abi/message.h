@@ -18,6 +18,8 @@
  *                                          A client that does not read its socket misses some, and is told all of them anew when it does.
  *                                          EXTENT_GONE when a file was given up: its memory is free when nobody maps it any more.
  *  SEGMENT (a cold read from an offset) -> SEGMENT_IS + [log, sidecar] | ERROR
+ *  FIND_TIME (the first segment from an -> TIME_IS + [its .timeindex, if there is one] | ERROR (ENOENT: all records are older)
+ *  offset on, that may hold a time)
  *  CLOSE_*                              -> DONE | ERROR; what was committed for handles that were closed is still taken. Their numbers are given
  *                                          anew when all completions for them have been written
  *  TOPIC_CREATE, _ALTER, _PARTITIONS,   -> DONE | ERROR. The control process decides (shm/abi/control.h); EAGAIN: it is not there, or died over it:
@@ -71,6 +73,8 @@ enum mr_message_type {
     MR_MESSAGE_TOPIC_DESCRIBE = 28,
     MR_MESSAGE_TOPIC_TRIM = 29,
     MR_MESSAGE_TRIMMED = 30,
+    MR_MESSAGE_FIND_TIME = 31,
+    MR_MESSAGE_TIME_IS = 32,
 };
 
 struct mr_message_header {
@@ -217,6 +221,19 @@ struct mr_message_segment_is {
     uint64_t durable_offset;   /* the first offset not wholly below durable_position */
     uint32_t salt;
     uint32_t direct; /* 1: the descriptors are O_DIRECT */
+};
+
+struct mr_message_find_time {
+    struct mr_message_header header;
+    uint32_t consumer;
+    uint32_t partition;
+    uint64_t offset; /* the log's start or later */
+    int64_t time_ms;
+};
+
+struct mr_message_time_is {
+    struct mr_message_header header;
+    uint64_t base_offset, next_offset; /* of the segment; what lies between may be partly below the log's start */
 };
 
 struct mr_message_close {

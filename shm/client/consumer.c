@@ -73,6 +73,11 @@ static inline void begin_poll(struct millrace_consumer *consumer)
         mr_consumer_dig(consumer);
 }
 
+void mr_consumer_begin(struct millrace_consumer *consumer)
+{
+    begin_poll(consumer);
+}
+
 static inline uint32_t turn(struct millrace_consumer *consumer)
 {
     uint32_t first = consumer->current;

@@ -130,6 +130,11 @@ struct millrace_consumer {
     char topic[256];
 };
 
+/* consumer.c */
+
+/** As a poll begins: pushes are taken, and nothing that was given out is in the caller's hands any more. Cold. */
+void mr_consumer_begin(struct millrace_consumer *consumer);
+
 /* next_batch.c */
 
 /** Open the next batch that has records for us: the iterator has some. @return 1; 0: nothing now; -errno, kept until a seek. Hot. */

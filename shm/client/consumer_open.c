@@ -352,43 +352,6 @@ int mr_consumers_resume(struct millrace_client *client)
     return 0;
 }
 
-static int seek(struct millrace_consumer *consumer, int32_t partition, enum millrace_start start, uint64_t offset)
-{
-    bool any = false;
-
-    for (uint32_t i = 0; i < consumer->reader_count; i++) {
-        struct mr_reader *reader = &consumer->reader[i];
-        if (partition != -1 && reader->partition != (uint32_t)partition)
-            continue;
-        any = true;
-        reader->offset = start == MILLRACE_START_BEGIN ? mr_load_relaxed(&reader->head->log_start)
-                         : start == MILLRACE_START_END ? mr_load_acquire(&reader->head->visible)
-                                                       : offset;
-        mr_reader_leave_cold(reader);
-        reader->state = MR_READER_LOOKING; /* its pins go when the next poll begins */
-        reader->in_batch = false;
-        reader->error = 0;
-        reader->retry_ns = 0;
-        reader->unmapped_ns = 0;
-    }
-    return any ? 0 : -EINVAL;
-}
-
-MR_CLIENT_EXPORT int millrace_consumer_seek_offset(struct millrace_consumer *consumer, int32_t partition, uint64_t offset)
-{
-    return seek(consumer, partition, MILLRACE_START_OFFSET, offset);
-}
-
-MR_CLIENT_EXPORT int millrace_consumer_seek_start(struct millrace_consumer *consumer, int32_t partition)
-{
-    return seek(consumer, partition, MILLRACE_START_BEGIN, 0);
-}
-
-MR_CLIENT_EXPORT int millrace_consumer_seek_end(struct millrace_consumer *consumer, int32_t partition)
-{
-    return seek(consumer, partition, MILLRACE_START_END, 0);
-}
-
 MR_CLIENT_EXPORT int millrace_consumer_position(struct millrace_consumer *consumer, int32_t partition, uint64_t *next, uint64_t *log_start,
                                                 uint64_t *end)
 {

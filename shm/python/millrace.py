@@ -16,6 +16,7 @@ finds it, and the build directory this file is in the checkout of.
 """
 import collections
 import ctypes
+import datetime
 import errno
 import json
 import os
@@ -122,6 +123,7 @@ def _load():
         "record_header": (ctypes.c_int, [ctypes.POINTER(_Record), ctypes.c_uint32, ctypes.POINTER(_Header)]),
         "consumer_seek_offset": (ctypes.c_int, [pointer, ctypes.c_int32, ctypes.c_uint64]),
         "consumer_seek_start": (ctypes.c_int, [pointer, ctypes.c_int32]), "consumer_seek_end": (ctypes.c_int, [pointer, ctypes.c_int32]),
+        "consumer_seek_time": (ctypes.c_int, [pointer, ctypes.c_int32, ctypes.c_int64]),
         "consumer_position": (ctypes.c_int, [pointer, ctypes.c_int32] + [ctypes.POINTER(ctypes.c_uint64)] * 3),
         "consumer_partition_count": (ctypes.c_uint32, [pointer]),
     }
@@ -232,7 +234,7 @@ class Client(_Closing):
         return self._keep(Producer(self, topic, dict(options, acks=_word(ACKS, acks, "acks"))))
 
     def consumer(self, topic, start="end", partitions=None, timeout=None):
-        """@param start "end", "start", or an offset @param partitions None: all @param timeout seconds after which iteration ends; None: never"""
+        """@param start "end", "start", an offset, or a datetime @param partitions None: all @param timeout seconds after which iteration ends; None: never"""
         return self._keep(Consumer(self, topic, start, partitions, timeout))
 
     def _keep(self, one):
@@ -329,7 +331,8 @@ class Consumer(_Closing):
     _closer = "millrace_consumer_close"
 
     def __init__(self, client, topic, start, partitions, timeout):
-        options = {"start": 2, "start_offset": start} if isinstance(start, int) else {"start": _word(STARTS, start, "start")}
+        at = "start" if isinstance(start, datetime.datetime) else start
+        options = {"start": 2, "start_offset": at} if isinstance(at, int) else {"start": _word(STARTS, at, "start")}
         if partitions is not None:
             options["partitions"] = (ctypes.c_int32 * len(partitions))(*partitions)
             options["partition_count"] = len(partitions)
@@ -338,6 +341,8 @@ class Consumer(_Closing):
                    ctypes.byref(_options(_ConsumerOptions, _library.millrace_consumer_options_init, options)))
         self._handle, self._client, self.topic, self.timeout = handle, client, topic, timeout
         self._records, self._waiting = (_Record * BATCH)(), collections.deque()
+        if at != start:
+            self.seek(start)
 
     def poll(self, max=BATCH, timeout=0.0):
         """A list of the next records, at most max. @param timeout seconds to wait for the first one; None: for ever (Ctrl-C is seen)"""
@@ -390,8 +395,10 @@ class Consumer(_Closing):
             time.sleep(PAUSE_S)
 
     def seek(self, offset, partition=-1):
-        """@param offset a number, "start" or "end" @param partition -1: all that are read"""
-        if isinstance(offset, int):
+        """@param offset a number, "start", "end", or a datetime: the first record that is not older @param partition -1: all that are read"""
+        if isinstance(offset, datetime.datetime):
+            code = _library.millrace_consumer_seek_time(self._live(), partition, int(offset.timestamp() * 1000))
+        elif isinstance(offset, int):
             code = _library.millrace_consumer_seek_offset(self._live(), partition, offset)
         else:
             calls = {"start": _library.millrace_consumer_seek_start, "end": _library.millrace_consumer_seek_end}

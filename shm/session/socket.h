@@ -26,6 +26,7 @@ union mr_message {
     struct mr_message_subscribed subscribed;
     struct mr_message_extent extent;
     struct mr_message_segment_is segment_is;
+    struct mr_message_time_is time_is;
     struct mr_message_list list;
     struct mr_message_trimmed trimmed;
     uint8_t bytes[MR_MESSAGE_BYTES_MAX];

@@ -354,6 +354,22 @@ int millrace_consumer_seek_end(struct millrace_consumer *consumer, int32_t parti
     return millrace_consumer_seek_offset(consumer, partition, the_log->end[partition]);
 }
 
+/* As the real one: the first that is not older, or the end. */
+int millrace_consumer_seek_time(struct millrace_consumer *consumer, int32_t partition, int64_t time_ms)
+{
+    pthread_mutex_lock(&the_log->lock);
+    for (int32_t p = 0; p < FAKE_PARTITIONS; p++)
+        if (partition < 0 || partition == p)
+            consumer->next[p] = the_log->end[p];
+    for (uint32_t i = the_log->count; i-- > 0;) {
+        const struct stored *s = &the_log->record[i];
+        if ((partition < 0 || partition == s->partition) && s->timestamp_ms >= time_ms && s->offset >= the_log->faults.log_start[s->partition])
+            consumer->next[s->partition] = s->offset;
+    }
+    pthread_mutex_unlock(&the_log->lock);
+    return 0;
+}
+
 int millrace_consumer_position(struct millrace_consumer *consumer, int32_t partition, uint64_t *next, uint64_t *log_start, uint64_t *end)
 {
     if (partition < 0 || partition >= FAKE_PARTITIONS)

@@ -489,6 +489,7 @@ static int fill_in(struct work *work, struct mr_log_recovered *recovered)
                     .chain = result->end.chain,
                     .cut_position = (uint32_t)result->end.position,
                     .max_timestamp_ms = result->max_timestamp_ms,
+                    .max_is_known = true,
                 };
             segments[i].inplace_bytes = segments[i].bytes;
             segments[i].side_inplace_bytes = segments[i].side_bytes;

@@ -73,6 +73,16 @@ int millrace_consumer_seek_offset(struct millrace_consumer *consumer, int32_t pa
 int millrace_consumer_seek_start(struct millrace_consumer *consumer, int32_t partition);
 int millrace_consumer_seek_end(struct millrace_consumer *consumer, int32_t partition);
 
+/**
+ * Go to the first record, in order of offsets, whose timestamp is at least time_ms (milliseconds since 1970), or to the end if there is none: Kafka's
+ * offsetsForTimes. Blocks: it reads what it must of the log, in this thread, the files of old records among it; with a time index that is some
+ * hundred KiB a partition, in the newest segment, or one without an index, all of it. What a poll gave out is the caller's no more.
+ * @param partition -1: all, each for itself
+ * @return 0; -EINVAL; -ENOTCONN, -ETIMEDOUT (30 s without an answer), -ENOENT (the topic was deleted), -EBADMSG and others as poll; then the position of
+ *         that partition is as before
+ */
+int millrace_consumer_seek_time(struct millrace_consumer *consumer, int32_t partition, int64_t time_ms);
+
 /** Where the next record comes from, the first offset that still exists, and the first not yet committed. Any pointer may be NULL. */
 int millrace_consumer_position(struct millrace_consumer *consumer, int32_t partition, uint64_t *next, uint64_t *log_start, uint64_t *end);
 
