@@ -107,7 +107,16 @@ static bool end_batch(struct mr_reader *reader)
     reader->in_batch = false;
     reader->buffer_poll = 0;
     reader->offset = mr_max_u64(reader->offset, reader->batch_end);
-    return mr_reader_is_intact(reader);
+    bool intact = mr_reader_is_intact(reader);
+    mr_reader_unpin(reader, false);
+    return intact;
+}
+
+/* Within a search, where nothing is in the caller's hands. */
+static void search_from(struct mr_reader *reader, uint64_t offset)
+{
+    place(reader, offset);
+    mr_reader_unpin(reader, true);
 }
 
 /* Is the batch that ends with this offset what the index says? */
@@ -118,7 +127,7 @@ static int is_right(struct search *search, const struct mr_time_index_hint *hint
     int64_t max_ms = INT64_MIN;
 
     *right = false;
-    place(reader, hint->offset);
+    search_from(reader, hint->offset);
     int rc = next_batch(search);
     if (rc != 1)
         return rc == -EBADMSG || rc == -ERANGE ? 0 : rc;
@@ -135,7 +144,7 @@ static int scan(struct search *search, uint64_t offset, uint64_t end, uint64_t *
     struct mr_reader *reader = search->reader;
     struct mr_batch_record record;
 
-    place(reader, offset);
+    search_from(reader, offset);
     while (reader->offset < end) {
         uint64_t from = reader->offset;
         int rc = next_batch(search);
@@ -145,7 +154,7 @@ static int scan(struct search *search, uint64_t offset, uint64_t end, uint64_t *
         while (!is_there && (rc = mr_batch_next(&reader->batch, &record)) == 1)
             is_there = (uint64_t)record.offset >= from && record.timestamp_ms >= search->time_ms;
         if (!end_batch(reader)) {
-            place(reader, from); /* once more, wherever it is now */
+            search_from(reader, from); /* once more, wherever it is now */
             continue;
         }
         if (rc < 0)
