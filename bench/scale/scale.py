@@ -209,7 +209,8 @@ def catch_up(table):
         cores = os.cpu_count()
         paired(table, "catch-up: produce p99, 20,000/s, beside a replay; %d cores for all" % cores, results["alone"], results["beside"], "<= 1.5",
                lambda r: r <= 1.5, "us")
-        paired(table, "likewise, the replay with what the others leave of them (nice 19)", results["alone"], results["nice"], "<= 1.5", lambda r: r <= 1.5, "us")
+        paired(table, "likewise, the replay with what the others leave of them (nice 19)", results["alone"], results["nice"], "<= 1.5",
+               lambda r: r <= 1.5, "us")
         table.lines.append(Line("the replay meanwhile", spread(speeds, "%.0f") + " MB/s", bar="reported"))
     finally:
         node.release()
