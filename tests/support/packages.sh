@@ -60,4 +60,6 @@ TEST_PACKAGES=(
     "binutils:nm, for what the cores may call"
     "git:the list of files that lint reads"
     "strace:counts system calls"
+    "default-jre-headless:runs Apache Kafka's own tools on what a node writes"
+    "maven:fetches them"
 )
