@@ -15,7 +15,7 @@
 #define EPOCHS_MAX           65536
 
 /* Snapshots and the epoch checkpoint: a bad one is rebuilt from the log by the next start, hence a warning. */
-static int verify_small(struct verify *v, const char *path, bool is_snapshot)
+static int verify_small(struct verify *v, const char *path, bool is_snapshot, uint64_t offset)
 {
     static struct mr_epoch_start epochs[EPOCHS_MAX];
     uint64_t bytes = 0, done = 0;
@@ -34,6 +34,10 @@ static int verify_small(struct verify *v, const char *path, bool is_snapshot)
     free(data);
     if (error != 0)
         return mr_err(v->err, error, "reading %s: %s", path, strerror(error));
+    if (is_snapshot && checked >= 0 && offset > v->snapshot_max) {
+        v->snapshot_max = offset;
+        snprintf(v->snapshot_path, sizeof v->snapshot_path, "%s", path);
+    }
     if (checked < 0)
         mr_verify_find(v, path, 0, 0, false,
              checked == -ENOTSUP ? "of an unknown version: the next start rebuilds it" : "damaged: the next start rebuilds it");
@@ -60,12 +64,14 @@ static int list(struct verify *v, const char *directory, uint64_t **offsets, siz
         return mr_err(v->err, errno, "cannot open directory %s: %s", directory, strerror(errno));
     while (rc == 0 && (entry = readdir(dir)) != NULL) {
         char path[PATH_MAX];
-        uint64_t offset;
+        uint64_t offset = 0;
         bool is_snapshot = mr_segment_name_parse(entry->d_name, "snapshot", &offset);
         if (is_snapshot || strcmp(entry->d_name, "leader-epoch-checkpoint") == 0) {
             snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
-            rc = verify_small(v, path, is_snapshot);
+            rc = verify_small(v, path, is_snapshot, offset);
         }
+        if (mr_segment_name_parse(entry->d_name, "sidecar", &offset))
+            v->flags |= MR_VERIFY_SIDECAR; /* then each should have one: no copy for others */
         if (!mr_segment_name_parse(entry->d_name, "log", &offset))
             continue;
         if (*count == capacity) {
@@ -108,6 +114,13 @@ int mr_verify_partition(const char *directory, unsigned flags, mr_verify_each *e
             mr_verify_find(&v, path, 0, offsets[i], true, reason);
         }
         rc = mr_verify_one(&v, path, offsets[i], i + 1 == count);
+    }
+    /* A snapshot is written when what lies before it is durable. While a daemon writes, it may be younger than our list of segments. */
+    if (rc == 0 && (flags & MR_VERIFY_LIVE) == 0 && v.snapshot_max > report->next_offset && report->errors == 0) {
+        char reason[160];
+        snprintf(reason, sizeof reason, "records up to offset %" PRIu64 " were here when this was written, and the log ends at %" PRIu64, v.snapshot_max,
+                 report->next_offset);
+        mr_verify_find(&v, v.snapshot_path, 0, report->next_offset, true, reason);
     }
     free(offsets);
     free(v.buffer);

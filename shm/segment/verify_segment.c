@@ -44,13 +44,14 @@ int mr_verify_grow(struct verify *v, size_t bytes)
     return v->buffer != NULL ? 0 : mr_err(v->err, ENOMEM, "no memory for a buffer of %zu bytes", bytes);
 }
 
-/* Compressed batches have their records checked here; the scan itself stays free of codecs. */
-static int check_compressed(void *context, const struct mr_segment_point *at, const uint8_t *batch)
+/* Compressed batches have their records checked here; the scan itself stays free of codecs. And what the indexes say of the batch. */
+static int check_batch(void *context, const struct mr_segment_point *at, const uint8_t *batch)
 {
     struct verify *v = context;
     struct mr_batch_decompressed records = {0};
     enum mr_batch_reason reason = MR_BATCH_OK;
 
+    mr_verify_indexes_batch(v, at->position, batch);
     if (mr_batch_codec(batch) == MR_BATCH_CODEC_NONE)
         return 0;
     int rc = mr_batch_decompress(batch, (size_t)mr_batch_total_bytes(batch), RECORDS_BYTES_MAX, &records);
@@ -191,7 +192,7 @@ static int scan(struct verify *v, const struct files *files, uint64_t base_offse
         .base_offset = base_offset,
         .start = result->end,
         .flags = flags | MR_SEGMENT_SCAN_RECORDS | ((v->flags & MR_VERIFY_COMPACTED) != 0 ? MR_SEGMENT_SCAN_COMPACTED : 0),
-        .each = check_compressed,
+        .each = check_batch,
         .context = v,
     };
     int rc = 0;
@@ -332,6 +333,7 @@ int mr_verify_one(struct verify *v, const char *log_path, uint64_t base_offset, 
     int rc = open_files(v, log_path, &files);
     if (rc != 0)
         return rc;
+    mr_verify_indexes_begin(v, log_path, base_offset);
     if ((v->flags & MR_VERIFY_LIVE) != 0)
         rc = scan_live(v, &files, base_offset, newest, &result, &live);
     else
@@ -347,6 +349,7 @@ int mr_verify_one(struct verify *v, const char *log_path, uint64_t base_offset, 
         if (files.side_fd < 0 && result.end.position > 0 && (v->flags & MR_VERIFY_SIDECAR) != 0)
             mr_verify_find(v, log_path, 0, base_offset, false, "it has no sidecar: nothing but their own CRC vouches for its batches");
     }
+    mr_verify_indexes_end(v, rc == 0 && result.stop == MR_SEGMENT_END_EXACT);
     close_files(&files);
     return rc;
 }
