@@ -334,10 +334,16 @@ static bool keeps_enough(const struct mr_partition *p)
     return bytes >= p->log->options.hot_bytes_min;
 }
 
-/* Its first hugepage extent is being made, which takes tens of milliseconds: until then its own slots go round. */
-static bool bridges(const struct mr_partition *p)
+/* Its first hugepage extent is being made, which takes tens of milliseconds: until it comes the stream goes on in slots, so that no append waits. */
+static void bridge(struct mr_partition *p)
 {
-    return p->hot && log_has_tail(p) && log_extent_at(p, p->tail_sequence)->slot && p->last_sequence - p->first_sequence >= MR_LOG_SLOTS_BEHIND;
+    bool tail_is_slot = log_has_tail(p) && log_extent_at(p, p->tail_sequence)->slot;
+    bool has_room = p->last_sequence - p->first_sequence + MR_LOG_BRIDGE_ROOM < MR_LOG_EXTENTS_MAX;
+
+    if (p->want_slot || p->bridge_asked || !tail_is_slot || p->last_sequence != p->tail_sequence || p->slot_too_small || !has_room)
+        return;
+    p->bridge_asked = true;
+    mr_log_pend(p, LOG_PENDING_BRIDGE);
 }
 
 void mr_log_want_memory(struct mr_partition *p)
@@ -345,9 +351,10 @@ void mr_log_want_memory(struct mr_partition *p)
     if (p->want_refused || !lacks_memory(p))
         return;
     if (p->want_asked) {
+        bridge(p);
         /* Memory is made at some 0.3 GB/s, a stream needs more: when it has used up what was ahead, its own oldest serves it at once, if
          * enough is left, and what was asked for makes the tail longer when it comes. */
-        if (!p->want_slot && p->last_sequence == p->tail_sequence && (bridges(p) || keeps_enough(p))) {
+        if (!p->want_slot && p->last_sequence == p->tail_sequence && keeps_enough(p)) {
             mr_log_recycle(p, false);
             if (is_leaving(p) && !list_is_linked(&p->refused)) /* or readers hold it: then the next one */
                 mr_log_timer(&p->log->refused, &p->refused, &p->refused_due_ns, p->log->now_ns + MR_LOG_REFUSED_RETRY_NS);
@@ -360,8 +367,7 @@ void mr_log_want_memory(struct mr_partition *p)
         return;
     }
     p->want_slot = p->idle_switch || !p->hot;
-    bool own_first = p->want_slot ? p->last_sequence - p->first_sequence >= MR_LOG_SLOTS_BEHIND : is_limited(p);
-    if (own_first) {
+    if (!p->want_slot && is_limited(p)) {
         mr_log_recycle(p, false);
         if (is_leaving(p)) { /* ours when no reader is there any more */
             wait_for_memory(p);
@@ -397,6 +403,30 @@ int mr_log_extents_reserve(struct mr_partition *p, uint32_t count)
     p->leaving = leaving;
     p->extent_capacity = grown;
     return 0;
+}
+
+/* After a burst: a ring of a hundred extents' notes takes 70 KiB, and there may be ten thousand partitions. */
+void mr_log_extents_shrink(struct mr_partition *p)
+{
+    const uint32_t small = 4;
+    uint32_t live = (uint32_t)(p->last_sequence - p->first_sequence + 1);
+
+    if (p->extent_capacity <= small || live + 1 > small || p->leaving_count > 0)
+        return;
+    struct log_extent *extent = log_allocate(p->log, small * sizeof *extent);
+    struct log_leaving *leaving = log_allocate(p->log, small * sizeof *leaving);
+    if (extent == NULL || leaving == NULL) {
+        log_free(p->log, extent);
+        log_free(p->log, leaving);
+        return;
+    }
+    for (uint64_t sequence = p->first_sequence; sequence <= p->last_sequence; sequence++)
+        extent[sequence & (small - 1)] = *log_extent_at(p, sequence);
+    log_free(p->log, p->extent);
+    log_free(p->log, p->leaving);
+    p->extent = extent;
+    p->leaving = leaving;
+    p->extent_capacity = small;
 }
 
 /* Ahead of the tail, so that readers have its descriptor before the tail gets there. */
@@ -436,6 +466,15 @@ static bool reserve_one(struct mr_partition *p)
 
 void mr_log_take_memory(struct mr_partition *p, const struct mr_log_live_extent *live)
 {
+    if (p->bridge_asked && live->slot) {
+        p->bridge_asked = false;
+        if (live->memory != NULL && needs_memory(p) && reserve_one(p))
+            name(p, live);
+        else if (live->memory != NULL)
+            give(p, live);
+        mr_log_want_memory(p);
+        return;
+    }
     p->want_asked = false;
     if (live->memory == NULL) {
         limit(p);
@@ -470,8 +509,7 @@ bool mr_log_is_starved(const struct mr_log *log)
 
 void mr_log_memory_is_free(struct mr_partition *p, const struct mr_log_live_extent *freed)
 {
-    bool fits = freed->slot == (p->idle_switch || !p->hot) || (freed->slot && !p->slot_too_small && bridges(p));
-    bool reuse = needs_memory(p) && fits && reserve_one(p);
+    bool reuse = needs_memory(p) && freed->slot == (p->idle_switch || !p->hot) && reserve_one(p);
 
     for (uint32_t i = 0; i < p->leaving_count; i++) {
         struct log_leaving *leaving = &p->leaving[i];
@@ -562,6 +600,8 @@ void mr_log_idle(struct mr_partition *p)
             unname_ahead(p);
         if (p->first_sequence == p->tail_sequence && p->last_sequence == p->tail_sequence && e->slot) {
             p->hot = false;
+            p->fast_slots = 0;
+            mr_log_extents_shrink(p);
             return; /* as small as it gets; opening the next extent starts the timer again */
         }
         if (!e->slot) {

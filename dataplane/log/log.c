@@ -19,7 +19,7 @@ int mr_log_init(struct mr_log **log_out, const struct mr_log_options *options)
     if (log->options.hot_bytes_min == 0)
         log->options.hot_bytes_min = 256u << 20;
     if (log->options.hot_slots == 0)
-        log->options.hot_slots = 96;
+        log->options.hot_slots = 80;
     mr_random_init(&log->random, options->random_seed, options->reactor);
     list_init(&log->all);
     list_init(&log->todo);
@@ -506,6 +506,13 @@ static bool emit_partition(struct emit *emit, struct mr_partition *p)
             return false;
         action->slot = p->want_slot;
         p->pending &= ~LOG_PENDING_WANT;
+    }
+    if ((p->pending & LOG_PENDING_BRIDGE) != 0) {
+        struct mr_log_action *action = next_action(emit, MR_LOG_ACTION_WANT_EXTENT, p);
+        if (action == NULL)
+            return false;
+        action->slot = true;
+        p->pending &= ~LOG_PENDING_BRIDGE;
     }
     if ((p->pending & LOG_PENDING_LEAVING) != 0) {
         if (!emit_leaving(emit, p))

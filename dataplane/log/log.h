@@ -74,7 +74,7 @@ struct mr_log_options {
      * then however little is left. Nor for an idle partition, which gives back all but its tail. Extents of a daemon that died are not reused,
      * only given back: all of them leave with the first. */
     uint64_t hot_bytes_min;
-    uint32_t hot_slots; /* so many slots in a row that fill fast are followed by a hugepage extent; 96, some 2 MiB: one now and then is no stream */
+    uint32_t hot_slots; /* so many slots in a row that fill fast are followed by a hugepage extent; 80, some 1.5 MiB: one now and then is no stream */
     uint32_t files_max; /* so many partitions' tail segments stay open, two files each; beyond, those that rest are closed. 0: no bound */
 };
 

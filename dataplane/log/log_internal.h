@@ -33,7 +33,7 @@
 #define MR_LOG_IDLE_NS         5000000000ull
 #define MR_LOG_KEEP_NS         60000000000ull          /* an idle partition gives its memory back after this, or MR_LOG_IDLE_NS when others lack some */
 #define MR_LOG_KEEP_SLOTS_NS     (500 * MR_LOG_MS_NS)  /* slots behind the tail are kept so long by a partition that lives in them */
-#define MR_LOG_SLOTS_BEHIND      8u                    /* with more, the oldest is reused rather than another one taken */
+#define MR_LOG_BRIDGE_ROOM       16u                   /* of the directory, for extents: the slots before them stay, for readers that are behind */
 #define MR_LOG_STARVED_NS        (200 * MR_LOG_MS_NS)
 #define MR_LOG_EXPIRE_LOOKS      24 /* in the time after which a producer is forgotten */
 #define MR_LOG_IDLE_CHECK_NS     (250 * MR_LOG_MS_NS)
@@ -165,6 +165,7 @@ enum log_pending { /* actions of a partition to be emitted */
     LOG_PENDING_DELETE = 8,
     LOG_PENDING_ADVANCED = 16,
     LOG_PENDING_OFFLINE = 32,
+    LOG_PENDING_BRIDGE = 64,
 };
 
 struct mr_partition {
@@ -206,6 +207,7 @@ struct mr_partition {
     struct log_leaving *leaving; /* extent_capacity of them */
     uint32_t leaving_count;
     bool want_asked, want_slot; /* WANT_EXTENT is out, and what it asks for */
+    bool bridge_asked;          /* a slot is asked for besides, see bridge() */
     bool want_first;            /* an append waits for memory */
     bool slot_too_small; /* what is to be appended does not fit into one */
     bool want_refused;          /* the last answer was no: not before the timer, or until something else comes free */
@@ -387,6 +389,7 @@ void mr_log_take_memory(struct mr_partition *p, const struct mr_log_live_extent 
 void mr_log_memory_is_free(struct mr_partition *p, const struct mr_log_live_extent *extent);
 void mr_log_idle(struct mr_partition *p);
 int mr_log_adopt_extents(struct mr_partition *p, const struct mr_log_recovered *recovered);
+void mr_log_extents_shrink(struct mr_partition *p);
 int mr_log_extents_reserve(struct mr_partition *p, uint32_t count);
 void mr_log_recycle(struct mr_partition *p, bool all);
 void mr_log_publish_placed(struct mr_partition *p, const struct log_segment *s);

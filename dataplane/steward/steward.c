@@ -81,6 +81,8 @@ static struct mr_steward_job *later_at(const struct mr_steward *steward, uint32_
 /* What commits wait for, and what makes room for it, unless something that was asked for before it about the same segment is still to be done. */
 static bool is_urgent(const struct mr_steward *steward, const struct mr_steward_job *job)
 {
+    if (job->action.kind == MR_LOG_ACTION_WANT_EXTENT && job->action.slot)
+        return true; /* had in a microsecond, while an extent takes tens of milliseconds */
     if (job->action.kind != MR_LOG_ACTION_WANT_SEGMENT && job->action.kind != MR_LOG_ACTION_WANT_ALLOCATE &&
         job->action.kind != MR_LOG_ACTION_REST_SEGMENT)
         return false;

@@ -17,7 +17,7 @@
 #define MR_HEAD_MAGIC   0x316461656872724du /* "Mrrhead1" */
 #define MR_HEAD_VERSION 2u
 
-#define MR_HEAD_DIRECTORY_COUNT 64u /* live extents of a partition at most; entry = sequence mod this */
+#define MR_HEAD_DIRECTORY_COUNT 128u /* live extents of a partition at most; entry = sequence mod this */
 
 struct mr_head {
     uint64_t magic;
