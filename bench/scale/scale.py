@@ -15,7 +15,9 @@ import node as nodes
 from quick import Line, Table, finish
 
 FEED = os.path.join(nodes.BUILD, "bench/scale/feed")
-LINES = ("partitions", "sessions", "slow", "catch_up", "control")
+STORM = os.path.join(nodes.BUILD, "tests/crash/storm")
+LINES = ("partitions", "sessions", "slow", "catch_up", "control", "hostile")
+NOBODY = 65534
 MIB = 1 << 20
 SPACE_MIN = 24 << 30
 
@@ -240,6 +242,55 @@ def control_dies(table):
         other.release()
 
 
+def become_nobody():
+    os.setsid()
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
+def hostile_clients(table):
+    """Of another user. The storm keeps a core busy besides: so there are runs beside a program that only does that, too."""
+    if os.geteuid() != 0 or not os.access(STORM, os.X_OK):
+        raise RuntimeError("hostile: needs root, to be somebody else, and %s" % STORM)
+    node = nodes.Node(["millrace.socket.mode=0666", "millrace.quota.attach.rate=1000000"])
+    os.chmod(node.folder, 0o711)
+    try:
+        create(node, "t")
+        create(node, "wide", 40)
+        p99, seconds = {"alone": [], "busy": [], "storm": []}, 8
+        for run in range(table.options["runs"]):
+            for how in ("alone", "busy", "storm") if run % 2 == 0 else ("storm", "busy", "alone"):
+                say("hostile clients: %s, run %d" % (how, run + 1))
+                other = None
+                if how == "busy":
+                    other = subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=become_nobody)
+                elif how == "storm":
+                    other = subprocess.Popen([STORM, node.socket, str(seconds + 1), str(run + 1)], preexec_fn=become_nobody, stdout=subprocess.PIPE)
+                    time.sleep(2)  # each mutation once, the slow ones among them
+                p99[how].append(steady(node, "neighbour-%s-%d" % (how, run), rate=2000, seconds=seconds - 2, size=256)["read"]["p99_us"])
+                if how == "busy":
+                    other.kill()
+                if other is not None:
+                    other.communicate(timeout=120)
+        paired(table, "hostile clients: a neighbour's p99, 2,000/s, beside the storm", p99["alone"], p99["storm"], "< 2", lambda r: r < 2, "us")
+        paired(table, "likewise, compared with beside a program that only computes", p99["busy"], p99["storm"], "< 2", lambda r: r < 2, "us")
+        say("the storm for 60 s")
+        done = subprocess.run([STORM, node.socket, "60", "4711"], preexec_fn=become_nobody, capture_output=True, text=True, timeout=400)
+        if done.returncode != 0:
+            raise RuntimeError("storm: " + done.stderr[-300:])
+        found = json.loads(done.stdout.splitlines()[-1])
+        wrong = [name for name, (times, meant) in found["mutations"].items() if times == 0 or times != meant]
+        table.lines.append(Line("the storm for 60 s: sessions ended by the daemon", "%d, by %d mutations" % (found["hung_up"], len(found["mutations"])),
+                                bar=">= 10,000, by >= 20", holds="yes" if found["hung_up"] >= 10000 and not wrong else "no %s" % wrong))
+        table.lines.append(Line("the daemon afterwards", "alive" if node.process.poll() is None else "DEAD", bar="alive",
+                                holds="yes" if node.process.poll() is None else "no"))
+        for name, (times, meant) in sorted(found["mutations"].items()):
+            sys.stderr.write("  %-50s %6d, as it must %6d\n" % (name, times, meant))
+    finally:
+        node.release()
+
+
 def main(options):
     wanted = options["only"] or LINES
     for name in wanted:
@@ -251,7 +302,8 @@ def main(options):
         return 1
     table = Table(options)
     work = {"partitions": lambda: many_partitions(table, 10000 if options["full"] else 2000), "sessions": lambda: idle_sessions(table),
-            "slow": lambda: slow_reader(table), "catch_up": lambda: catch_up(table), "control": lambda: control_dies(table)}
+            "slow": lambda: slow_reader(table), "catch_up": lambda: catch_up(table), "control": lambda: control_dies(table),
+            "hostile": lambda: hostile_clients(table)}
     for name in LINES:
         if name not in wanted:
             continue

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes as the small files of a partition directory: sidecar header, snapshot, leader-epoch-checkpoint, a file name. What is accepted
+/* Any bytes as the small files of a partition directory: sidecar header, snapshot, leader-epoch-checkpoint, time index, a file name. What is accepted
  * encodes back to the same bytes. */
 #include "tests/fuzz/fuzz.h"
 
+#include "shm/base/bits.h"
+#include "shm/segment/index.h"
 #include "shm/segment/segment.h"
 
 static void sidecar(const uint8_t *data, size_t bytes)
@@ -48,6 +50,24 @@ static void epochs(const uint8_t *data, size_t bytes)
         fuzz_must(epochs[i].epoch == twice[i].epoch && epochs[i].start_offset == twice[i].start_offset);
 }
 
+/* What is found is the last entry that is older, by a naive look. */
+static void time_index(const uint8_t *data, size_t bytes)
+{
+    int64_t time_ms = bytes >= 8 ? (int64_t)mr_be64_get(data + bytes - 8) : 0;
+    struct mr_time_index_hint hint;
+    int rc = mr_time_index_find(data, bytes, 1000, time_ms, &hint);
+    size_t older = 0;
+
+    if (rc < 0)
+        return;
+    while (older < bytes / MR_TIME_INDEX_ENTRY_BYTES && (int64_t)mr_be64_get(data + older * MR_TIME_INDEX_ENTRY_BYTES) < time_ms)
+        older++;
+    fuzz_must(rc == (older > 0));
+    if (older > 0)
+        fuzz_must(hint.offset == 1000 + mr_be32_get(data + (older - 1) * MR_TIME_INDEX_ENTRY_BYTES + 8) &&
+                  hint.all_before == (older == bytes / MR_TIME_INDEX_ENTRY_BYTES));
+}
+
 static void name(const uint8_t *data, size_t bytes)
 {
     char text[64], again[MR_SEGMENT_NAME_BYTES_MAX];
@@ -69,6 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     sidecar(copy, bytes);
     snapshot(copy, bytes);
     epochs(copy, bytes);
+    time_index(copy, bytes);
     name(copy, bytes);
     free(copy);
     return 0;
@@ -88,6 +109,10 @@ size_t fuzz_seed(unsigned n, uint8_t *data, size_t room)
         return (size_t)mr_snapshot_encode(producers, 2, data, room);
     case 2:
         return (size_t)mr_epochs_encode(starts, 3, (char *)data, room);
+    case 4: {
+        static const struct mr_index_point points[3] = {{10, 0, 5000, 9}, {20, 700, 5001, 15}, {30, 900, 7000, 30}};
+        return mr_time_index_encode(points, 3, 0, data);
+    }
     case 3:
         mr_segment_name((char *)data, 42, "log");
         return strlen((char *)data);
