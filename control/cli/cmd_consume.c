@@ -17,12 +17,11 @@
 
 const char mr_cmd_consume_details[] =
     "Reads in place from the node's memory, and goes on to the last committed record while the node is down. Without --from it prints\n"
-    "what comes from now on, until Ctrl-C. Places: start, end, an offset (in every partition read), or a time: @2026-01-31T12:00:00Z,\n"
-    "@1767225600000 (ms since 1970), @-1h. From a time, each partition begins\n"
-    "with its first record that is not older.\n\n"
+    "what comes from now on, until Ctrl-C. Places: start, end, an offset (in every partition read), or a time: 2026-01-31T12:00:00Z,\n"
+    "-10m (ago), @1767225600000 (ms since 1970). From a time, each partition begins with its first record that is not older.\n\n"
     "  millrace consume orders                                         follow\n"
     "  millrace consume orders --from start --exit-at-end --format json\n"
-    "  millrace consume orders --from @-1h --format '%T %p/%o %k: %v'\n";
+    "  millrace consume orders --from -1h --format '%T %p/%o %k: %v'\n";
 
 /* What is still wanted of one partition. */
 struct span {

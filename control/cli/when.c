@@ -92,19 +92,19 @@ int mr_when_parse(struct mr_when *when, const char *text, int64_t now_ms, struct
         return 0;
     }
     when->kind = MR_WHEN_TIME;
-    if (text[0] == '@') {
-        const char *time = text + 1;
-        if (time[0] == '-' && mr_cli_parse_duration(time + 1, &number)) {
-            when->time_ms = now_ms - (int64_t)(number / 1000000);
-            return 0;
-        }
-        if (time[0] != '\0' && time[strspn(time, DIGITS)] == '\0' && strlen(time) < 16) {
-            when->time_ms = (int64_t)strtoull(time, NULL, 10);
-            return 0;
-        }
-        if (parse_iso(time, &when->time_ms))
-            return 0;
+    bool is_marked = text[0] == '@';
+    const char *time = text + is_marked;
+    /* "-1" alone has meant the end, or the beginning, in other programs: a time without its unit is taken with @ only. */
+    if (time[0] == '-' && (is_marked || time[1 + strspn(time + 1, DIGITS ".")] != '\0') && mr_cli_parse_duration(time + 1, &number)) {
+        when->time_ms = now_ms - (int64_t)(number / 1000000);
+        return 0;
     }
-    return mr_err(err, EINVAL, "'%s' is not a place in a log: it must be start, end, an offset, @2026-01-31T12:00:00Z (no zone: local time), "
-                  "@EPOCH-MS or @-1h", text);
+    if (is_marked && time[0] != '\0' && time[strspn(time, DIGITS)] == '\0' && strlen(time) < 16) {
+        when->time_ms = (int64_t)strtoull(time, NULL, 10);
+        return 0;
+    }
+    if (parse_iso(time, &when->time_ms))
+        return 0;
+    return mr_err(err, EINVAL, "'%s' is not a place in a log: it must be start, end, an offset, or a time: 2026-01-31T12:00:00Z (no zone: local time), "
+                  "-10m (ago), or @1767225600000 (ms since 1970)", text);
 }

@@ -16,8 +16,9 @@ struct mr_when {
 };
 
 /**
- * start | end | OFFSET | @EPOCH-MS | @-1h | @2026-01-31[T12:00[:30[.5]]][Z|+01:00]; a time without a zone is local.
- * @param now_ms what @-1h counts from
+ * start | end | OFFSET | @EPOCH-MS | -10m | 2026-01-31[T12:00[:30[.5]]][Z|+01:00]; a time without a zone is local. What can be nothing but a time
+ * needs no @ in front of it: digits alone are an offset, and so is no -1.
+ * @param now_ms what -10m counts from
  * @return 0; -EINVAL with a message that says what is allowed
  */
 int mr_when_parse(struct mr_when *when, const char *text, int64_t now_ms, struct millrace_error *err) MR_MUST_USE;

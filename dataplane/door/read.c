@@ -204,7 +204,8 @@ void door_time_found(struct mr_session *session, const struct mr_reactor_reply *
     int fd = open(path, O_RDONLY | O_CLOEXEC); /* none: it is not closed yet, or was not written whole by one start */
     struct mr_message_time_is message = {
         .header = {.bytes = sizeof message, .type = MR_MESSAGE_TIME_IS, .abi_version = MR_ABI_VERSION, .request = session->request},
-        .base_offset = reply->segment.base_offset, .next_offset = reply->segment.next_offset};
+        .base_offset = reply->segment.base_offset, .next_offset = reply->segment.next_offset,
+        .hint_offset = reply->hint.max_offset, .hint_ms = reply->hint.max_timestamp_ms};
     door_send(session, &message, &fd, fd >= 0 ? 1 : 0);
     if (fd >= 0)
         close(fd);

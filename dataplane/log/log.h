@@ -293,8 +293,13 @@ bool mr_log_is_starved(const struct mr_log *log);
 int mr_partition_find_segment(const struct mr_partition *partition, uint64_t offset, struct mr_log_segment *segment, uint64_t *inplace_position,
                               uint64_t *inplace_offset);
 
-/** Of the segments from `offset` on, the first that may hold a record of this time or a later one. Cold. @return 0; -ERANGE (below log start); -ENOENT */
-int mr_partition_find_time(const struct mr_partition *partition, uint64_t offset, int64_t time_ms, struct mr_log_segment *segment);
+/**
+ * Of the segments from `offset` on, the first that may hold a record of this time or a later one. Cold.
+ * @param hint set to the last point known in it before which all is older; max_offset UINT64_MAX: none, as of every closed segment
+ * @return 0; -ERANGE (below log start); -ENOENT
+ */
+int mr_partition_find_time(const struct mr_partition *partition, uint64_t offset, int64_t time_ms, struct mr_log_segment *segment,
+                           struct mr_index_point *hint);
 
 /** Delete-records: offsets below go, durably, before EVENT... ADVANCED tells that log_start in the head has moved. @return 0; -ERANGE */
 int mr_partition_trim(struct mr_partition *partition, uint64_t before_offset);

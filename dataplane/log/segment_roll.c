@@ -309,7 +309,8 @@ void mr_partition_configure(struct mr_partition *p, uint64_t segment_bytes, uint
     mr_log_retain_later(p);
 }
 
-int mr_partition_find_time(const struct mr_partition *p, uint64_t offset, int64_t time_ms, struct mr_log_segment *segment)
+int mr_partition_find_time(const struct mr_partition *p, uint64_t offset, int64_t time_ms, struct mr_log_segment *segment,
+                           struct mr_index_point *hint)
 {
     if (offset < p->log_start)
         return -ERANGE;
@@ -320,6 +321,9 @@ int mr_partition_find_time(const struct mr_partition *p, uint64_t offset, int64_
             continue;
         *segment = (struct mr_log_segment){.base_offset = s->base_offset, .next_offset = next_offset, .max_timestamp_ms = s->max_timestamp_ms,
                                            .max_is_known = s->max_is_known};
+        *hint = (struct mr_index_point){.max_offset = UINT64_MAX};
+        for (uint32_t k = 0; s->index_whole && k < s->index_count && s->index[k].max_timestamp_ms < time_ms; k++)
+            *hint = s->index[k]; /* they grow */
         return 0;
     }
     return -ENOENT;

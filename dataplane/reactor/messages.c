@@ -273,7 +273,8 @@ static void find_time(struct mr_reactor *reactor, const struct mr_reactor_messag
 {
     struct mr_reactor_reply reply = {.kind = message->kind, .partition = message->partition, .context = message->context};
     reply.result = message->partition->log == NULL ? -EIO
-                                                   : mr_partition_find_time(message->partition->log, message->offset, message->time_ms, &reply.segment);
+                                                   : mr_partition_find_time(message->partition->log, message->offset, message->time_ms, &reply.segment,
+                                                                            &reply.hint);
     reactor_reply(reactor, &reply);
 }
 

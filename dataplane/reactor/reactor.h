@@ -104,6 +104,7 @@ struct mr_reactor_reply {
     void *context;
     uint64_t offset;               /* TRIM */
     struct mr_log_segment segment; /* FIND_SEGMENT, FIND_TIME */
+    struct mr_index_point hint;    /* FIND_TIME */
     uint64_t inplace_position, inplace_offset;
 };
 

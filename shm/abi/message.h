@@ -234,6 +234,8 @@ struct mr_message_find_time {
 struct mr_message_time_is {
     struct mr_message_header header;
     uint64_t base_offset, next_offset; /* of the segment; what lies between may be partly below the log's start */
+    uint64_t hint_offset; /* as in a time index, of a segment that is not closed: all records up to this one are older. UINT64_MAX: none */
+    int64_t hint_ms;      /* the greatest timestamp of its batch */
 };
 
 struct mr_message_close {

@@ -2,8 +2,9 @@
 /* Where to read next: an offset, an end of the log, or a time.
  *
  * A time is looked for as Kafka's offsetsForTimes does: the first record in order of offsets that is of this time or later; times need not grow. The
- * daemon names the first segment that may hold one, and gives its time index; all reading, of that and of the log, is done in this thread. The
- * index is a hint (shm/segment/index.h): the batch that it names is read first, and if it is not what the index said, the whole segment is. */
+ * daemon names the first segment that may hold one, and gives its time index, or what it knows itself of one that is not closed; all reading, of
+ * that and of the log, is done in this thread. The index is a hint (shm/segment/index.h): the batch that it names is read first, and if it is not what
+ * the index said, the whole segment is. */
 #include "shm/client/consumer_internal.h"
 
 #include <errno.h>
@@ -229,12 +230,15 @@ static int find_time(struct search *search, uint64_t *found)
             return rc;
         uint64_t next_offset = reply.time_is.next_offset;
         offset = mr_max_u64(offset, reply.time_is.base_offset);
+        hint = (struct mr_time_index_hint){.offset = reply.time_is.hint_offset, .timestamp_ms = reply.time_is.hint_ms};
+        bool is_hinted = hint.offset != UINT64_MAX;
         if (fd >= 0) {
-            rc = read_hint(fd, reply.time_is.base_offset, search->time_ms, &hint) == 1 && hint.offset >= offset ? is_right(search, &hint, &right) : 0;
+            is_hinted = read_hint(fd, reply.time_is.base_offset, search->time_ms, &hint) == 1;
             close(fd);
-            if (rc != 0)
-                return rc;
         }
+        rc = is_hinted && hint.offset >= offset ? is_right(search, &hint, &right) : 0;
+        if (rc != 0)
+            return rc;
         if (right && hint.all_before) {
             offset = next_offset;
             continue;

@@ -71,7 +71,7 @@ int main(int argc, char **argv)
     uint64_t hung_up = 0, all = 0;
     double end_s = now_s() + atof(argv[2]);
 
-    for (uint32_t m = 0; count != NULL && as_meant != NULL && now_s() < end_s; all++) {
+    for (uint32_t m = 0; count != NULL && as_meant != NULL && (all < mutation_count || now_s() < end_s); all++) {
         if (all < mutation_count) {
             m = (uint32_t)all; /* each once, */
         } else { /* then those that are quick, and mostly what poisons */

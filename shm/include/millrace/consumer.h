@@ -76,7 +76,8 @@ int millrace_consumer_seek_end(struct millrace_consumer *consumer, int32_t parti
 /**
  * Go to the first record, in order of offsets, whose timestamp is at least time_ms (milliseconds since 1970), or to the end if there is none: Kafka's
  * offsetsForTimes. Blocks: it reads what it must of the log, in this thread, the files of old records among it; with a time index that is some
- * hundred KiB a partition, in the newest segment, or one without an index, all of it. What a poll gave out is the caller's no more.
+ * hundred KiB a partition; of a segment without one (it was begun before the last start of the broker), all of it. What a poll gave out is the
+ * caller's no more.
  * @param partition -1: all, each for itself
  * @return 0; -EINVAL; -ENOTCONN, -ETIMEDOUT (30 s without an answer), -ENOENT (the topic was deleted), -EBADMSG and others as poll; then the position of
  *         that partition is as before

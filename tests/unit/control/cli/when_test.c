@@ -46,18 +46,24 @@ static void times_absolute_relative_and_with_zones(void **state)
     assert_int_equal(time_of("@2023-11-15T00:13:20"), 1700000000000); /* local */
     assert_int_equal(time_of("@2023-11-15 00:13"), 1699999980000);
     assert_int_equal(time_of("@2023-11-15Z"), 1700006400000);
+    assert_int_equal(time_of("2023-11-14T22:13:20Z"), 1700000000000); /* nothing else looks like this */
+    assert_int_equal(time_of("2023-11-15 00:13"), 1699999980000);
+    assert_int_equal(time_of("-10m"), NOW_MS - 600000);
+    assert_int_equal(time_of("-1.5s"), NOW_MS - 1500);
+    assert_int_equal(time_of("-2d"), NOW_MS - 2 * 86400000);
 }
 
 static void anything_else_is_refused_with_what_is_allowed(void **state)
 {
-    static const char *const bad[] = {"", "-1", "begin", "@", "@-", "@-1x", "@2023-02-31", "@2023-13-01", "@2023-1-1x", "@2023-11-14T25:00",
-                                      "@2023-11-14T22:13:20+99:00", "1e3", "@12345678901234567890", "99999999999999999999", "@2023-11-14T22:13Zx"};
+    static const char *const bad[] = {"", "-1", "-1.5", "-10x", "2023-02-31", "2023-11-14T25:00Z", "begin", "@", "@-", "@-1x", "@2023-02-31", "@2023-13-01",
+                                      "@2023-1-1x", "@2023-11-14T25:00", "@2023-11-14T22:13:20+99:00", "1e3", "@12345678901234567890",
+                                      "99999999999999999999", "@2023-11-14T22:13Zx"};
     struct mr_when when;
 
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         if (mr_when_parse(&when, bad[i], NOW_MS, &err) != -EINVAL)
             fail_msg("'%s' was taken", bad[i]);
-        assert_non_null(strstr(err.text, "it must be start, end, an offset, @2026-01-31T12:00:00Z"));
+        assert_non_null(strstr(err.text, "it must be start, end, an offset, or a time: 2026-01-31T12:00:00Z"));
     }
 }
 
