@@ -39,6 +39,9 @@ void door_subscribe(struct mr_session *session, const struct mr_message_subscrib
         subscriber->session = session;
         subscriber->consumer = message->consumer;
         subscriber->door_next = partition->readers;
+        subscriber->door_link = &partition->readers;
+        if (partition->readers != NULL)
+            partition->readers->door_link = &subscriber->door_next;
         partition->readers = subscriber;
         consumer->subscribers[message->partition] = subscriber;
         struct mr_reactor_message add = {.kind = MR_REACTOR_SUBSCRIBE, .subscriber = subscriber};
@@ -54,11 +57,12 @@ void door_subscribe(struct mr_session *session, const struct mr_message_subscrib
 
 static void unlist(struct mr_subscriber *subscriber)
 {
-    struct mr_subscriber **at = &subscriber->partition->readers;
-    while (*at != NULL && *at != subscriber)
-        at = &(*at)->door_next;
-    if (*at != NULL) /* else of a session that lingers */
-        *at = subscriber->door_next;
+    if (subscriber->door_link == NULL)
+        return; /* of a session that lingers */
+    *subscriber->door_link = subscriber->door_next;
+    if (subscriber->door_next != NULL)
+        subscriber->door_next->door_link = subscriber->door_link;
+    subscriber->door_link = NULL;
 }
 
 /* Nothing is pushed to it any more. */

@@ -249,13 +249,21 @@ void reactor_leave(struct mr_reactor *reactor)
     }
 }
 
+static void subscribe(struct mr_subscriber *subscriber)
+{
+    struct mr_subscriber **first = &subscriber->partition->subscribers;
+    subscriber->next = *first;
+    subscriber->link = first;
+    if (*first != NULL)
+        (*first)->link = &subscriber->next;
+    *first = subscriber;
+}
+
 static void unsubscribe(struct mr_reactor *reactor, struct mr_subscriber *subscriber)
 {
-    struct mr_subscriber **at = &subscriber->partition->subscribers;
-    while (*at != NULL && *at != subscriber)
-        at = &(*at)->next;
-    if (*at != NULL)
-        *at = subscriber->next;
+    *subscriber->link = subscriber->next; /* at once: a client may have ten thousand of them and die */
+    if (subscriber->next != NULL)
+        subscriber->next->link = subscriber->link;
     struct mr_reactor_reply reply = {.kind = MR_REACTOR_UNSUBSCRIBE, .subscriber = subscriber};
     reactor_reply(reactor, &reply);
 }
@@ -357,8 +365,7 @@ bool reactor_messages(struct mr_reactor *reactor)
             close_ring(reactor, message.ring);
             break;
         case MR_REACTOR_SUBSCRIBE:
-            message.subscriber->next = message.subscriber->partition->subscribers;
-            message.subscriber->partition->subscribers = message.subscriber;
+            subscribe(message.subscriber);
             break;
         case MR_REACTOR_UNSUBSCRIBE:
             unsubscribe(reactor, message.subscriber);

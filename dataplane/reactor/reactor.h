@@ -45,8 +45,8 @@ struct mr_handle {
 
 /** Where a reader's pins for one partition lie; hostile memory, read only. Made by the door. */
 struct mr_subscriber {
-    struct mr_subscriber *next;      /* in the reactor's list of the partition */
-    struct mr_subscriber *door_next; /* in the door's */
+    struct mr_subscriber *next, **link;           /* in the reactor's list of the partition, and what points to us there */
+    struct mr_subscriber *door_next, **door_link; /* in the door's */
     struct mr_topic_partition *partition;
     const _Atomic uint64_t *pins; /* MR_PINS_PER_PARTITION words */
     void *session;                /* the door's */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hostile clients without a pause, against a node that runs elsewhere: usage: storm SOCKET SECONDS SEED|attach. Each round one of tests/support/mutations.h,
+/* Hostile clients without a pause, against a node that runs elsewhere: usage: storm SOCKET SECONDS SEED|attach|MUTATION. Each round one of tests/support/mutations.h,
  * mostly of those that cost the daemon a poisoned session. At the end one line of JSON: how often each, and how it ended. */
 #include "tests/support/mutations.h"
 
@@ -56,9 +56,10 @@ static bool is_alive(void)
 int main(int argc, char **argv)
 {
     struct mr_random random;
+    uint64_t all = 0;
 
     if (argc != 4) {
-        fprintf(stderr, "usage: storm SOCKET SECONDS SEED|attach\n");
+        fprintf(stderr, "usage: storm SOCKET SECONDS SEED|attach|MUTATION\n");
         return 2;
     }
     snprintf(door_world_socket, sizeof door_world_socket, "%s", argv[1]);
@@ -66,9 +67,18 @@ int main(int argc, char **argv)
     signal(SIGCHLD, SIG_IGN);
     if (strcmp(argv[3], "attach") == 0)
         return attach_storm(now_s() + atof(argv[2]));
+    for (uint32_t m = 0; m < mutation_count; m++) /* one alone, to see what it costs others */
+        for (double end = now_s() + atof(argv[2]); strcmp(mutations[m].name, argv[3]) == 0; all++) {
+            if (now_s() >= end) {
+                printf("{\"rounds\":%llu}\n", (unsigned long long)all);
+                return 0;
+            }
+            (void)mutations[m].act();
+            raw_leave(&client);
+        }
     mr_random_init(&random, strtoull(argv[3], NULL, 10), 1);
     uint64_t *count = calloc(mutation_count, sizeof *count), *as_meant = calloc(mutation_count, sizeof *as_meant);
-    uint64_t hung_up = 0, all = 0;
+    uint64_t hung_up = 0;
     double end_s = now_s() + atof(argv[2]);
 
     for (uint32_t m = 0; count != NULL && as_meant != NULL && (all < mutation_count || now_s() < end_s); all++) {
