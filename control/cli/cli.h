@@ -65,6 +65,9 @@ int mr_cli_dispatch(const char *path, const char *about, const struct mr_cli_com
 
 /** Text of a kind into its target. @return false when it does not parse. */
 bool mr_cli_parse_count(const char *text, uint64_t *count);
+
+/** A partition's number: digits alone. @return false: anything else */
+bool mr_cli_parse_partition(const char *text, int32_t *partition) MR_MUST_USE;
 bool mr_cli_parse_duration(const char *text, uint64_t *duration_ns);
 
 /** "millrace: ..." on stderr. @return MR_CLI_FAILED or MR_CLI_USAGE. */

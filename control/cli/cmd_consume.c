@@ -198,7 +198,6 @@ int mr_cmd_consume(const struct mr_cli_command *command, int argc, char **argv)
     struct millrace_client *client = NULL;
     struct millrace_error err = {0};
     struct mr_cli_texts words;
-    uint64_t number;
 
     int status = mr_cli_parse(command, options, MR_COUNT_OF(options), argc, argv, &words, 1, 1);
     if (status != MR_CLI_GO_ON)
@@ -216,11 +215,8 @@ int mr_cmd_consume(const struct mr_cli_command *command, int argc, char **argv)
         return mr_cli_usage(command, "--until %s: it must be end or a time such as @-1h", until);
     if (limit != NULL && !mr_cli_parse_count(limit, &c.left))
         return mr_cli_usage(command, "--count %s: it must be a number such as 1000, 10k or 1M", limit);
-    if (partition != NULL) {
-        if (!mr_cli_parse_count(partition, &number) || number > INT32_MAX)
-            return mr_cli_usage(command, "--partition %s: it must be a number from 0", partition);
-        c.partition = (int32_t)number;
-    }
+    if (partition != NULL && !mr_cli_parse_partition(partition, &c.partition))
+        return mr_cli_usage(command, "--partition %s: it must be a number from 0", partition);
     mr_cli_stop_install();
     int rc = mr_cli_attach(&client, socket_path, &err);
     if (rc == 0)

@@ -142,14 +142,16 @@ int mr_cmd_produce(const struct mr_cli_command *command, int argc, char **argv)
         return status;
     if (mr_record_format_parse(&p.format, format, false, &err) != 0)
         return mr_cli_usage(command, "%s", err.text);
+    enum millrace_acks level;
+    if (mr_sender_parse_acks(acks, &level, &err) != 0)
+        return mr_cli_usage(command, "%s", err.text);
     if (p.separator != NULL && (p.separator[0] == '\0' || p.format.form != MR_RECORD_TEXT || p.key != NULL))
         return mr_cli_usage(command, "--key-separator is not empty, and for --format text without --key");
     if (partition != NULL) {
-        char *end;
-        errno = 0;
-        p.partition = strtoll(partition, &end, 10);
-        if (errno != 0 || *end != '\0' || end == partition || p.partition < 0 || p.partition > INT32_MAX)
+        int32_t number;
+        if (!mr_cli_parse_partition(partition, &number))
             return mr_cli_usage(command, "--partition %s: it must be a number from 0", partition);
+        p.partition = number;
     }
     const char *file_name = words.count == 2 && strcmp(words.text[1], "-") != 0 ? words.text[1] : "stdin";
     if (words.count == 2 && strcmp(words.text[1], "-") != 0) {
@@ -160,7 +162,7 @@ int mr_cmd_produce(const struct mr_cli_command *command, int argc, char **argv)
     mr_cli_stop_install();
     int rc = mr_cli_attach(&client, socket_path, &err);
     if (rc == 0)
-        rc = mr_sender_open(&p.sender, client, words.text[0], acks, &err);
+        rc = mr_sender_open(&p.sender, client, words.text[0], level, &err);
     if (rc == 0 && mr_line_reader_init(&p.reader, fd, LINE_BYTES_MAX) != 0)
         rc = mr_err(&err, ENOMEM, "no memory for lines");
     if (rc == 0)

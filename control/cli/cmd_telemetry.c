@@ -119,6 +119,9 @@ int mr_cmd_telemetry(const struct mr_cli_command *command, int argc, char **argv
     int status = mr_cli_parse(command, options, MR_COUNT_OF(options), argc, argv, &words, 0, 0);
     if (status != MR_CLI_GO_ON)
         return status;
+    enum millrace_acks level;
+    if (mr_sender_parse_acks(acks, &level, &err) != 0)
+        return mr_cli_usage(command, "%s", err.text);
     if (run.rate == 0)
         return mr_cli_usage(command, "--rate 0: it must be at least 1");
     if (read_back)
@@ -133,7 +136,7 @@ int mr_cmd_telemetry(const struct mr_cli_command *command, int argc, char **argv
     if (rc == 0)
         rc = mr_cli_attach(&client, socket_path, &err);
     if (rc == 0)
-        rc = mr_sender_open(&run.sender, client, topic, acks, &err);
+        rc = mr_sender_open(&run.sender, client, topic, level, &err);
     if (rc == 0)
         rc = publish(&run, &err);
     status = rc != 0 ? mr_cli_fail("%s", err.text) : mr_cli_stop_status();

@@ -71,7 +71,7 @@ static int topic_create(const struct mr_cli_command *command, int argc, char **a
 {
     struct mr_cli_texts settings = {0}, words;
     const char *socket_path = NULL;
-    uint64_t partitions = 0, replicas = 1;
+    uint64_t partitions = UINT64_MAX, replicas = 1;
     const struct mr_cli_option options[] = {
         {"partitions", 'p', MR_CLI_COUNT, "N", &partitions, "default: the node's num.partitions"},
         {"replicas", 0, MR_CLI_COUNT, "N", &replicas, "1 in this version"},
@@ -86,8 +86,10 @@ static int topic_create(const struct mr_cli_command *command, int argc, char **a
     int status = mr_cli_parse(command, options, MR_COUNT_OF(options), argc, argv, &words, 1, 1);
     if (status != MR_CLI_GO_ON)
         return status;
-    if (partitions > PARTITIONS_MAX)
-        return mr_cli_usage(command, "--partitions %llu: at most %d", (unsigned long long)partitions, PARTITIONS_MAX);
+    if (partitions == UINT64_MAX)
+        partitions = 0; /* the node's default */
+    else if (partitions == 0 || partitions > PARTITIONS_MAX)
+        return mr_cli_usage(command, "--partitions %llu: it must be 1 to %d", (unsigned long long)partitions, PARTITIONS_MAX);
     if (replicas != 1)
         return mr_cli_fail("--replicas %llu: replication is not in this version; a node holds the only replica", (unsigned long long)replicas);
     int rc = join_configs(&settings, &none, config, &err);

@@ -61,6 +61,17 @@ static bool parse_scaled(const char *text, const char *const *units, const uint6
     return false;
 }
 
+bool mr_cli_parse_partition(const char *text, int32_t *partition)
+{
+    uint64_t number = 0;
+
+    if (text[0] == '\0' || text[strspn(text, "0123456789")] != '\0' || strlen(text) > 10)
+        return false;
+    number = strtoull(text, NULL, 10);
+    *partition = (int32_t)number;
+    return number <= INT32_MAX;
+}
+
 bool mr_cli_parse_count(const char *text, uint64_t *count)
 {
     static const char *const units[] = {"", "k", "K", "m", "M", "g", "G"};

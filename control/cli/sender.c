@@ -29,7 +29,7 @@ int mr_cli_attach(struct millrace_client **client, const char *socket_path, stru
     return millrace_attach(client, socket_path, &options, err);
 }
 
-static int parse_acks(const char *text, enum millrace_acks *acks, struct millrace_error *err)
+int mr_sender_parse_acks(const char *text, enum millrace_acks *acks, struct millrace_error *err)
 {
     static const struct {
         const char *word;
@@ -46,15 +46,14 @@ static int parse_acks(const char *text, enum millrace_acks *acks, struct millrac
     return mr_err(err, EINVAL, "--acks %s: it must be ring (0), leader (1) or all", text);
 }
 
-int mr_sender_open(struct mr_sender *sender, struct millrace_client *client, const char *topic, const char *acks, struct millrace_error *err)
+int mr_sender_open(struct mr_sender *sender, struct millrace_client *client, const char *topic, enum millrace_acks acks, struct millrace_error *err)
 {
     struct millrace_producer_options options;
 
     millrace_producer_options_init(&options);
     options.record_bytes_max = RECORD_BYTES_MAX;
-    int rc = parse_acks(acks, &options.acks, err);
-    if (rc == 0)
-        rc = millrace_producer_open(&sender->producer, client, topic, &options, err);
+    options.acks = acks;
+    int rc = millrace_producer_open(&sender->producer, client, topic, &options, err);
     if (rc != 0)
         return rc;
     sender->partition_count = millrace_producer_partition_count(sender->producer);

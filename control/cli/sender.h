@@ -26,12 +26,16 @@ struct mr_sender {
     struct mr_histogram latency;
 };
 
+/** --acks as users write it. @return 0; -EINVAL with a message that names what is allowed */
+int mr_sender_parse_acks(const char *text, enum millrace_acks *acks, struct millrace_error *err) MR_MUST_USE;
+
 /**
  * @param sender  zeroed by the caller, who calls mr_sender_release(), also after an error
  * @param acks    "0", "1", "all", "ring" or "leader"
  * @return 0; -EINVAL (acks), -ENOMEM, or as millrace_producer_open()
  */
-int mr_sender_open(struct mr_sender *sender, struct millrace_client *client, const char *topic, const char *acks, struct millrace_error *err) MR_MUST_USE;
+int mr_sender_open(struct mr_sender *sender, struct millrace_client *client, const char *topic, enum millrace_acks acks,
+                   struct millrace_error *err) MR_MUST_USE;
 
 /**
  * Publish one record. Blocks while there is no room.

@@ -40,6 +40,19 @@ static int no_topic(const char *name, struct millrace_error *err)
     return mr_err(err, ENOENT, "no topic '%s': millrace topic list", name);
 }
 
+/* As in Kafka: they would be one name where '.' is not allowed, as in metrics. */
+static const struct topics_topic *find_colliding(const struct mr_topics *topics, const char *name)
+{
+    for (const struct topics_topic *topic = topics->topics; topic != NULL; topic = topic->next) {
+        size_t i = 0;
+        while (name[i] != '\0' && (name[i] == '.' ? '_' : name[i]) == (topic->name[i] == '.' ? '_' : topic->name[i]))
+            i++;
+        if (!topic->deleted && name[i] == topic->name[i])
+            return topic;
+    }
+    return NULL;
+}
+
 static int prepare_create(struct mr_topics *topics, const struct mr_message_topic_change *asked, struct topics_change *change, struct millrace_error *err)
 {
     const struct mr_node_config *config = topics->options.config;
@@ -50,6 +63,9 @@ static int prepare_create(struct mr_topics *topics, const struct mr_message_topi
     if (rc == 0 && topic != NULL)
         rc = mr_err(err, EEXIST, "topic '%s' exists already%s%s: millrace topic list", change->name,
                     topic->failed[0] != '\0' ? ", but the node could not make it: " : "", topic->failed);
+    const struct topics_topic *colliding = rc == 0 ? find_colliding(topics, change->name) : NULL;
+    if (colliding != NULL)
+        rc = mr_err(err, EEXIST, "topic '%s' collides with '%s': '.' and '_' count as the same in a name", change->name, colliding->name);
     if (rc == 0)
         rc = mr_topic_config_merge("", asked->config, change->value.config, err); /* one line a key */
     if (rc == 0)

@@ -4,6 +4,7 @@
 
 #include "shm/base/bits.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,7 +45,7 @@ static uint32_t edit_distance(const char *a, const char *b, uint32_t bound)
         row = oldest;
         row[0] = i;
         for (uint32_t j = 1; j <= b_bytes; j++) {
-            uint32_t best = above[j - 1] + (a[i - 1] != b[j - 1]);
+            uint32_t best = above[j - 1] + (tolower((unsigned char)a[i - 1]) != b[j - 1]); /* ours are all lower case */
             best = best < above[j] + 1 ? best : above[j] + 1;
             best = best < row[j - 1] + 1 ? best : row[j - 1] + 1;
             if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < best)

@@ -76,7 +76,7 @@ static void mistakes_name_the_line_or_the_option(void **state)
     says("stdin:1: partition 7: the topic has 2, numbered from 0");
     assert_int_equal(RUN(mr_cmd_produce, "a\n", "x"), MR_CLI_FAILED);
     says("millrace topic create x");
-    assert_int_equal(RUN(mr_cmd_produce, "a\n", "t", "--acks", "some"), MR_CLI_FAILED);
+    assert_int_equal(RUN(mr_cmd_produce, "a\n", "t", "--acks", "some"), MR_CLI_USAGE);
     says("--acks some: it must be ring (0), leader (1) or all");
     assert_int_equal(RUN(mr_cmd_produce, "a\n", "t", "/nonexistent"), MR_CLI_FAILED);
     says("cannot read '/nonexistent'");
