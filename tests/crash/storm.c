@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hostile clients without a pause, against a node that runs elsewhere: usage: storm SOCKET SECONDS SEED|attach|MUTATION. Each round one of tests/support/mutations.h,
- * mostly of those that cost the daemon a poisoned session. At the end one line of JSON: how often each, and how it ended. */
+/* Hostile clients without a pause, against a node that runs elsewhere: usage: storm SOCKET SECONDS SEED|attach|MUTATION. Each round one of
+ * tests/support/mutations.h, mostly of those that cost the daemon a poisoned session. At the end one line of JSON: how often each, and how it ended. */
 #include "tests/support/mutations.h"
 
 #include <errno.h>
