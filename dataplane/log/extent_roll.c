@@ -171,7 +171,7 @@ void mr_log_publish_roll(struct mr_partition *p)
 /* Memory ahead of the tail that turned out too small, or is not needed. A reader may hold it already, so it is freed like any other. */
 static void unname_ahead(struct mr_partition *p)
 {
-    while (p->last_sequence > p->tail_sequence && p->leaving_count + 1 < p->extent_capacity) {
+    while (p->last_sequence > p->tail_sequence && p->leaving_count + LOG_LEAVING_KEPT < p->extent_capacity) {
         struct log_extent *e = log_extent_at(p, p->last_sequence);
         mr_store_release(&p->head->directory_last, p->last_sequence - 1);
         mr_store_release(&p->head->directory[p->last_sequence % MR_HEAD_DIRECTORY_COUNT].sequence, 0);
@@ -451,7 +451,7 @@ static void name(struct mr_partition *p, const struct mr_log_live_extent *live)
 
 static void give(struct mr_partition *p, const struct mr_log_live_extent *live)
 {
-    /* One place is always kept for the answer to WANT_EXTENT. */
+    /* Places are always kept for the answers to WANT_EXTENT, of which two may be under way (bridge()). */
     mr_assert(p->leaving_count < p->extent_capacity);
     p->leaving[p->leaving_count++] = (struct log_leaving){.extent = *live, .state = LOG_LEAVING_TO_GIVE};
     mr_log_pend(p, LOG_PENDING_LEAVING);
@@ -461,7 +461,8 @@ static void give(struct mr_partition *p, const struct mr_log_live_extent *live)
 static bool reserve_one(struct mr_partition *p)
 {
     uint32_t live_count = (uint32_t)(p->last_sequence - p->first_sequence + 1);
-    return mr_log_extents_reserve(p, live_count + 1 > p->leaving_count + 2 ? live_count + 1 : p->leaving_count + 2) == 0;
+    uint32_t leaving = p->leaving_count + 1 + LOG_LEAVING_KEPT;
+    return mr_log_extents_reserve(p, live_count + 1 > leaving ? live_count + 1 : leaving) == 0;
 }
 
 void mr_log_take_memory(struct mr_partition *p, const struct mr_log_live_extent *live)
@@ -562,7 +563,7 @@ void mr_log_recycle(struct mr_partition *p, bool all)
 {
     if (!all && is_leaving(p))
         return; /* one on its way is enough */
-    while (p->first_sequence < p->tail_sequence && p->leaving_count + 1 < p->extent_capacity && is_recyclable(p, p->first_sequence)) {
+    while (p->first_sequence < p->tail_sequence && p->leaving_count + LOG_LEAVING_KEPT < p->extent_capacity && is_recyclable(p, p->first_sequence)) {
         struct log_extent *e = log_extent_at(p, p->first_sequence);
         mr_store_release(&p->head->directory_first, p->first_sequence + 1);
         mr_store_release(&p->head->directory[p->first_sequence % MR_HEAD_DIRECTORY_COUNT].sequence, 0);
@@ -583,7 +584,9 @@ static bool keeps_memory(const struct mr_partition *p)
 {
     const struct mr_log *log = p->log;
     bool lacking = log->lacked_ns != 0 && log->now_ns - log->lacked_ns < MR_LOG_IDLE_NS;
-    uint64_t keep_ns = !p->hot ? MR_LOG_KEEP_SLOTS_NS : lacking ? MR_LOG_IDLE_NS : MR_LOG_KEEP_NS;
+    /* Readers of a daemon that died read on in what they had mapped, and their pins are not known here until they have attached again. */
+    bool is_young = log->adopted && log->now_ns - log->began_ns < MR_LOG_ADOPTED_NS;
+    uint64_t keep_ns = !p->hot && !is_young ? MR_LOG_KEEP_SLOTS_NS : !p->hot || lacking ? MR_LOG_IDLE_NS : MR_LOG_KEEP_NS;
     return log->now_ns - p->last_append_ns < keep_ns;
 }
 
@@ -678,6 +681,7 @@ int mr_log_adopt_extents(struct mr_partition *p, const struct mr_log_recovered *
             sequence < mr_load_relaxed(&extents[0].memory->sequence))
             mr_store_relaxed(&entry->sequence, 0);
     }
+    p->log->adopted = p->log->adopted || count > 0;
     if (count == 0) {
         p->first_sequence = mr_load_relaxed(&p->head->directory_last) + 1;
         p->tail_sequence = p->first_sequence - 1;

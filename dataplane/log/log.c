@@ -390,6 +390,7 @@ static void tell_time(struct mr_log *log, uint64_t now_ns, uint64_t wall_ms)
     if (!log->stepped) {
         log->clock_ms = (int64_t)wall_ms;
         log->clock_ns = now_ns;
+        log->began_ns = now_ns;
     }
     uint64_t passed_ms = (now_ns - log->clock_ns) / MR_LOG_MS_NS;
     log->clock_ms += (int64_t)passed_ms;

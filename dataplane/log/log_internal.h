@@ -34,6 +34,8 @@
 #define MR_LOG_KEEP_NS         60000000000ull          /* an idle partition gives its memory back after this, or MR_LOG_IDLE_NS when others lack some */
 #define MR_LOG_KEEP_SLOTS_NS     (500 * MR_LOG_MS_NS)  /* slots behind the tail are kept so long by a partition that lives in them */
 #define MR_LOG_BRIDGE_ROOM       16u                   /* of the directory, for extents: the slots before them stay, for readers that are behind */
+#define MR_LOG_ADOPTED_NS        30000000000ull        /* after so long every reader has attached again, or has given up */
+#define LOG_LEAVING_KEPT         2u
 #define MR_LOG_STARVED_NS        (200 * MR_LOG_MS_NS)
 #define MR_LOG_EXPIRE_LOOKS      24 /* in the time after which a producer is forgotten */
 #define MR_LOG_IDLE_CHECK_NS     (250 * MR_LOG_MS_NS)
@@ -305,7 +307,8 @@ struct mr_log {
     uint64_t lacked_ns;  /* when a partition was last refused memory; 0: never */
     uint64_t starved_ns; /* likewise, one in which an append waited for it */
     uint32_t unsecured;
-    bool stepped, secured, draining;
+    bool stepped, secured, draining, adopted;
+    uint64_t began_ns; /* the first step */
     uint32_t directory_count;
     struct log_directory directory[];
 };
