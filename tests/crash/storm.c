@@ -103,5 +103,7 @@ int main(int argc, char **argv)
     for (uint32_t m = 0; m < mutation_count; m++)
         printf("%s\"%s\":[%llu,%llu]", m > 0 ? "," : "", mutations[m].name, (unsigned long long)count[m], (unsigned long long)as_meant[m]);
     printf("}}\n");
+    free(count);
+    free(as_meant);
     return 0;
 }
