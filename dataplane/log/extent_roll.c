@@ -168,10 +168,16 @@ void mr_log_publish_roll(struct mr_partition *p)
     open_prepared(p);
 }
 
+/* Room for one more that leaves, beside what is kept for answers that nobody needs. What readers pin stays there long, and must not hold up the rest. */
+static bool room_to_leave(struct mr_partition *p)
+{
+    return p->leaving_count + LOG_LEAVING_KEPT < p->extent_capacity || mr_log_extents_reserve(p, p->leaving_count + 1 + LOG_LEAVING_KEPT) == 0;
+}
+
 /* Memory ahead of the tail that turned out too small, or is not needed. A reader may hold it already, so it is freed like any other. */
 static void unname_ahead(struct mr_partition *p)
 {
-    while (p->last_sequence > p->tail_sequence && p->leaving_count + LOG_LEAVING_KEPT < p->extent_capacity) {
+    while (p->last_sequence > p->tail_sequence && room_to_leave(p)) {
         struct log_extent *e = log_extent_at(p, p->last_sequence);
         mr_store_release(&p->head->directory_last, p->last_sequence - 1);
         mr_store_release(&p->head->directory[p->last_sequence % MR_HEAD_DIRECTORY_COUNT].sequence, 0);
@@ -563,7 +569,7 @@ void mr_log_recycle(struct mr_partition *p, bool all)
 {
     if (!all && is_leaving(p))
         return; /* one on its way is enough */
-    while (p->first_sequence < p->tail_sequence && p->leaving_count + LOG_LEAVING_KEPT < p->extent_capacity && is_recyclable(p, p->first_sequence)) {
+    while (p->first_sequence < p->tail_sequence && room_to_leave(p) && is_recyclable(p, p->first_sequence)) {
         struct log_extent *e = log_extent_at(p, p->first_sequence);
         mr_store_release(&p->head->directory_first, p->first_sequence + 1);
         mr_store_release(&p->head->directory[p->first_sequence % MR_HEAD_DIRECTORY_COUNT].sequence, 0);
