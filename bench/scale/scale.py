@@ -266,7 +266,7 @@ def hostile_clients(table):
                 say("hostile clients: %s, run %d" % (how, run + 1))
                 other = None
                 if how == "busy":
-                    other = subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=become_nobody)
+                    other = subprocess.Popen(["/bin/sh", "-c", "while :; do :; done"], preexec_fn=become_nobody)
                 elif how == "storm":
                     other = subprocess.Popen([program, node.socket, str(seconds + 1), str(run + 1)], preexec_fn=become_nobody, stdout=subprocess.PIPE)
                     time.sleep(2)  # each mutation once, the slow ones among them
