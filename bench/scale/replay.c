@@ -36,6 +36,8 @@ void feed_replay(const struct feed_options *options)
         if (count <= 0)
             continue;
         begin_ns = begin_ns != 0 ? begin_ns : feed_now_ns();
+        if (options->count != 0 && received + (uint64_t)count > options->count)
+            count = (int)(options->count - received); /* what comes behind is another's */
         for (int i = 0; i < count; i++) {
             int32_t p = records[i].partition;
             bool right = feed_value_read(&records[i], &value) &&

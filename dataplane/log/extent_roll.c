@@ -516,7 +516,9 @@ bool mr_log_is_starved(const struct mr_log *log)
 
 void mr_log_memory_is_free(struct mr_partition *p, const struct mr_log_live_extent *freed)
 {
-    bool reuse = needs_memory(p) && freed->slot == (p->idle_switch || !p->hot) && reserve_one(p);
+    /* A stream that has nothing else goes on in a slot. */
+    bool fits = freed->slot == (p->idle_switch || !p->hot) || (freed->slot && !p->slot_too_small && is_limited(p) && p->last_sequence == p->tail_sequence);
+    bool reuse = needs_memory(p) && fits && reserve_one(p);
 
     for (uint32_t i = 0; i < p->leaving_count; i++) {
         struct log_leaving *leaving = &p->leaving[i];
@@ -580,7 +582,7 @@ void mr_log_recycle(struct mr_partition *p, bool all)
         };
         p->first_sequence++;
         mr_log_pend(p, LOG_PENDING_LEAVING);
-        if (!all && !e->adopted)
+        if (!all && !e->adopted && !(e->slot && p->hot && is_limited(p))) /* a stream does not wait for its old slots one by one */
             return;
     }
 }
