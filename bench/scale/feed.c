@@ -26,7 +26,7 @@ static const char usage[] =
     "      --from-begin     replay: from the first record there is\n"
     "      --whole          replay: that is sequence 0 of each partition\n";
 
-volatile bool feed_stop;
+_Atomic bool feed_stop;
 static volatile bool failed;
 
 static void on_signal(int number)

@@ -49,7 +49,7 @@ static inline bool feed_value_read(const struct millrace_record *record, struct 
 }
 
 /** Set by SIGTERM and SIGINT, or by who fails. */
-extern volatile bool feed_stop;
+extern _Atomic bool feed_stop;
 
 /** Say what is wrong and stop all threads; the process ends with status 1. */
 void feed_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

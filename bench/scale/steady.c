@@ -25,7 +25,7 @@ struct reader {
 static struct {
     const struct feed_options *options;
     uint64_t begin_ns, sent, acked, received_least;
-    volatile bool published; /* all of it, and acked */
+    _Atomic bool published; /* all of it, and acked */
     struct mr_histogram ack, read;
     uint64_t *due_ns; /* by record mod IN_FLIGHT */
 } run;
