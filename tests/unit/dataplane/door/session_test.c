@@ -166,6 +166,15 @@ static void a_ring_that_nothing_open_uses_is_given_back(void **state)
 
 #define READERS 24u
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define MR_HAS_TSAN 1
+#endif
+#endif
+#ifndef MR_HAS_TSAN
+#define MR_HAS_TSAN 0
+#endif
+
 static void readers_that_do_not_poll_cannot_hold_all_memory(void **state)
 {
     static struct {
@@ -211,7 +220,11 @@ static void readers_that_do_not_poll_cannot_hold_all_memory(void **state)
         millrace_consumer_close(readers[r].consumer);
         millrace_detach(readers[r].client);
     }
+    /* How many are overtaken is a matter of time, and under ThreadSanitizer it may be all or none: there each has been judged above. */
+    assert_int_equal(stale + intact, READERS);
+#if !defined(__SANITIZE_THREAD__) && !MR_HAS_TSAN
     assert_true(stale > 0 && intact > 0);
+#endif
     millrace_producer_close(producer);
     millrace_detach(client);
 }
