@@ -281,5 +281,11 @@ void mr_door_close(struct mr_door *door)
         door->users = user->next;
         free(user);
     }
+    while (door->deleted != NULL) { /* what a session referred to until the end */
+        struct mr_topic *topic = door->deleted;
+        door->deleted = topic->next;
+        door_head_unmap(topic);
+        mr_topic_free(topic);
+    }
     free(door);
 }

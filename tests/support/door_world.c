@@ -169,11 +169,6 @@ bool door_world_stop(void)
     mr_mailbox_release(&world.notices);
     mr_memory_clear(&world.memory);
     mr_door_close(world.door);
-    while (world.registry.topics != NULL) {
-        struct mr_topic *topic = world.registry.topics;
-        world.registry.topics = topic->next;
-        mr_topic_free(topic);
-    }
     mr_disk_release(world.cold_disk);
     mr_datadir_close(&world.directory);
     snprintf(command, sizeof command, "rm -rf '%s'", world.root);
