@@ -281,11 +281,6 @@ void mr_door_close(struct mr_door *door)
         door->users = user->next;
         free(user);
     }
-    while (door->deleted != NULL) { /* what a session referred to until the end */
-        struct mr_topic *topic = door->deleted;
-        door->deleted = topic->next;
-        door_head_unmap(topic);
-        mr_topic_free(topic);
-    }
+    door_free_deleted(door, UINT64_MAX); /* no session is left to refer to them */
     free(door);
 }

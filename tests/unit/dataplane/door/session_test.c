@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "millrace/millrace.h"
 
@@ -166,22 +167,23 @@ static void a_ring_that_nothing_open_uses_is_given_back(void **state)
 
 #define READERS 24u
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define MR_HAS_TSAN 1
-#endif
-#endif
-#ifndef MR_HAS_TSAN
-#define MR_HAS_TSAN 0
-#endif
+struct still_reader {
+    struct millrace_client *client;
+    struct millrace_consumer *consumer;
+    struct millrace_record record;
+};
+
+static bool is_one_overwritten(const struct still_reader *readers, uint32_t count)
+{
+    for (uint32_t r = 0; r < count; r++)
+        if (!is_record(&readers[r].record, readers[r].record.offset))
+            return true;
+    return false;
+}
 
 static void readers_that_do_not_poll_cannot_hold_all_memory(void **state)
 {
-    static struct {
-        struct millrace_client *client;
-        struct millrace_consumer *consumer;
-        struct millrace_record record;
-    } readers[READERS];
+    static struct still_reader readers[READERS];
     struct millrace_client *client = door_attach();
     uint32_t published = 0;
     struct millrace_error err;
@@ -196,6 +198,12 @@ static void readers_that_do_not_poll_cannot_hold_all_memory(void **state)
     }
     publish_numbered(producer, &published, 2000); /* twice all memory */
     assert_int_equal(millrace_producer_flush(producer, 10000), 0);
+    /* Whom it overtakes, and when, is a matter of pace: on a slow machine it takes longer until it has to. */
+    for (uint32_t i = 0; i < 20 && !is_one_overwritten(readers, READERS); i++) {
+        usleep(200000);
+        publish_numbered(producer, &published, 500);
+        assert_int_equal(millrace_producer_flush(producer, 10000), 0);
+    }
 
     uint32_t stale = 0, intact = 0;
     for (uint32_t r = 0; r < READERS; r++) {
@@ -220,11 +228,7 @@ static void readers_that_do_not_poll_cannot_hold_all_memory(void **state)
         millrace_consumer_close(readers[r].consumer);
         millrace_detach(readers[r].client);
     }
-    /* How many are overtaken is a matter of time, and under ThreadSanitizer it may be all or none: there each has been judged above. */
-    assert_int_equal(stale + intact, READERS);
-#if !defined(__SANITIZE_THREAD__) && !MR_HAS_TSAN
     assert_true(stale > 0 && intact > 0);
-#endif
     millrace_producer_close(producer);
     millrace_detach(client);
 }
